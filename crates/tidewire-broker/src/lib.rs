@@ -1,0 +1,1 @@
+//! The brokers behind one port.

@@ -1,0 +1,1 @@
+//! The log: commit, inbox, parked keys, timers, leases, documents, snapshots.

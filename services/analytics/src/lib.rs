@@ -1,0 +1,1 @@
+//! Activity tracking, rollups and their queries.

@@ -1,0 +1,1 @@
+//! The ingestion participants: extract, store, index, search.

@@ -1,0 +1,1 @@
+//! Language, keywords, entities and near-duplicates of documents.

@@ -1,0 +1,1 @@
+//! The role around the relay.

@@ -1,0 +1,1 @@
+//! Users and follows: the aggregate that emits user.followed.

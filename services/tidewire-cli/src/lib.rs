@@ -1,0 +1,1 @@
+//! The tidewire binary: every role, the demo and the operators' commands.
