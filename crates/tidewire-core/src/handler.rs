@@ -1,0 +1,149 @@
+//! Handlers: what a service does when something happened.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::envelope::Envelope;
+use crate::event::SchemaError;
+use crate::event_type::EventType;
+use crate::store::StoreError;
+use crate::timer::Timer;
+use crate::unit::Context;
+
+/// Reacts to events. Everything it wants to become true goes through its [`Context`] and is committed
+/// together with the inbox mark of the event: exactly once, however often it runs. It must not change the
+/// outside world itself; it asks for effects instead.
+///
+/// Events of one key come in order, one after the other. A handler may run again for the same event, with
+/// everything its earlier run asked for undone.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Who it is and what it reads.
+    fn consumer(&self) -> Consumer;
+
+    /// Reacts to one event.
+    async fn handle(&self, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError>;
+
+    /// Reacts to a timer it set. A timer fires once: firing it is part of the same commit.
+    async fn wake(&self, timer: &Timer, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let _ = (timer, cx);
+        Ok(())
+    }
+
+    /// The last word on an event that failed for good (permanently, or too often, or that killed the process
+    /// each time): whatever it puts into the context is committed with the mark, and the event counts as
+    /// handled. Answering `false`, as by default, parks it.
+    async fn give_up(
+        &self,
+        event: &Envelope,
+        error: &HandlerError,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, HandlerError> {
+        let _ = (event, error, cx);
+        Ok(false)
+    }
+}
+
+/// A consumer: a handler's identity and habits.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    /// Its durable name: the broker group and the identity of its inbox. Renaming it starts it over.
+    pub name: String,
+    /// The types it reads, each at the newest version it knows.
+    pub types: Vec<EventType>,
+    /// How its events are taken.
+    pub run: Run,
+    /// How long one event may take before the run counts as failed; the loop's default when `None`.
+    pub timeout: Option<Duration>,
+    /// How often an event is started before it is given up; the loop's default when `None`.
+    pub max_attempts: Option<u32>,
+}
+
+impl Consumer {
+    /// A consumer with the default habits: keys in parallel.
+    pub fn new(name: impl Into<String>, types: Vec<EventType>) -> Self {
+        Self { name: name.into(), types, run: Run::PerKey, timeout: None, max_attempts: None }
+    }
+
+    /// The names it reads, without versions.
+    pub fn names(&self) -> Vec<String> {
+        self.types.iter().map(|ty| ty.name().to_owned()).collect()
+    }
+
+    /// Whether `found` is of a name it reads, at a version newer than it knows.
+    pub fn is_newer(&self, found: &EventType) -> bool {
+        self.types.iter().any(|known| known.name() == found.name() && known.version() < found.version())
+    }
+}
+
+/// How a consumer's events are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Keys in parallel, each key in order, a commit per run of a key. For handlers that wait for something.
+    PerKey,
+    /// A whole batch in one go and one commit. For handlers that only compute, and for those whose keys
+    /// share documents.
+    Batch,
+}
+
+/// Why a handler failed. The variant decides what happens next.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// May work later: tried again with backoff, counted, parked when it has failed too often.
+    #[error("{reason}")]
+    Transient {
+        /// What went wrong.
+        reason: String,
+    },
+    /// Will never work: given up at once.
+    #[error("{reason}")]
+    Permanent {
+        /// A stable code.
+        code: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Of a newer version than this build knows: parked until a build that knows it.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The store or the broker is away: tried again with backoff, not counted.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl HandlerError {
+    /// Something that may work later.
+    pub fn transient(reason: impl std::fmt::Display) -> Self {
+        Self::Transient { reason: reason.to_string() }
+    }
+
+    /// Something that will never work.
+    pub fn permanent(code: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Permanent { code: code.into(), reason: reason.to_string() }
+    }
+
+    /// The stable code for operators.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Transient { .. } => "handler.failed",
+            Self::Permanent { code, .. } => code,
+            Self::Schema(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// Whether it may work later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transient { .. } => true,
+            Self::Permanent { .. } | Self::Schema(_) => false,
+            Self::Store(error) => error.is_transient() || matches!(error, StoreError::Conflict(_)),
+        }
+    }
+
+    /// Whether it says something about the event, rather than about the infrastructure.
+    pub fn is_counted(&self) -> bool {
+        !matches!(self, Self::Store(_))
+    }
+}

@@ -1,0 +1,1 @@
+//! Sagas: long workflows as data and a pure reducer.
