@@ -1,0 +1,60 @@
+//! Events that are refused or set aside for what they are.
+
+use super::{Explanation, explain_as as e};
+
+pub(super) const TABLE: &[Explanation] = &[
+    e(
+        "event.malformed",
+        "not a CloudEvent",
+        "The event is not valid JSON, lacks a required attribute, or an attribute has a form that the CloudEvents specification does not allow. It was refused before anything was written.",
+        "The detail names the attribute. `id`, `source`, `type` and `specversion: \"1.0\"` are required; names of extensions are lower-case letters and digits. `tidewire events emit --dry-run` checks an event without sending it.",
+    ),
+    e(
+        "event.unknown_type",
+        "an event type nobody has declared",
+        "The type is not in the catalogue. At the edge it is refused, because nothing could check it. A consumer that meets one parks it, because a later release may know it.",
+        "`tidewire schemas list` prints the known types; look for a typing error or a missing version (`user.followed.v1`). To add a type, put its schema into schemas/TYPE/v1.json and restart. What is parked can then be redriven: `tidewire parked redrive`.",
+    ),
+    e(
+        "event.schema_invalid",
+        "the data does not fit the schema of its type",
+        "The data misses a field, has one of the wrong type, or breaks a bound of the JSON Schema published for this type and version. The event was refused, and nothing was written.",
+        "The detail names each place as a JSON pointer. `tidewire schemas list` shows the schema, also served at /schemas/TYPE/vN.json. Published schemas are frozen: a new shape needs a new version.",
+    ),
+    e(
+        "event.too_large",
+        "the event is larger than the limit",
+        "With its attributes the event exceeds broker.max_event_bytes. Brokers have limits of their own and slow down far below them.",
+        "Put the payload into the object store and send a reference in `dataref`. If a few are only a little larger, raise broker.max_event_bytes together with http.body_limit and consume.batch_bytes.",
+    ),
+    e(
+        "event.newer_version",
+        "an event of a version this build does not know",
+        "A newer release wrote it. The key is parked, so that its order is kept, until a build that knows the version runs here. Nothing is dropped.",
+        "Deploy the newer release of this consumer, then `tidewire parked redrive --consumer NAME`. To avoid the wait, deploy consumers before producers.",
+    ),
+    e(
+        "event.upcast_failed",
+        "an old event could not be brought to the current version",
+        "The upcast from an older version of this type refused the data. Every published version has a fixture and an upcast, so the data is likely one that the old schema should not have let through.",
+        "`tidewire parked show ID` prints the data and the step that failed. Correct the upcast in events/ and add this data as a fixture, or edit the parked event: `tidewire parked edit ID`. Then redrive it.",
+    ),
+    e(
+        "event.expired",
+        "the event's time has passed",
+        "`expirytime` lies in the past. The handler did not run, because the sender said that the event has no meaning after that time.",
+        "If it should have been in time, look at tidewire_consumer_lag_events and at the clocks of both machines. `tidewire events show ID` prints when it was recorded.",
+    ),
+    e(
+        "event.id_conflict",
+        "the same id with different content",
+        "An event with this source and id exists already and is not equal to this one. Ids make repeated sending safe, so two events must never share one.",
+        "Give each event an id of its own, such as a UUIDv7, and repeat the same id only when you send the very same event again. `tidewire events show ID` prints the first one.",
+    ),
+    e(
+        "event.key_missing",
+        "the event has no key",
+        "Events are ordered by key, and neither `partitionkey` nor `subject` says which one this belongs to.",
+        "Set `partitionkey` to the thing that the event is about, such as `user/42`. Events of the same key are delivered in the order in which they were committed.",
+    ),
+];

@@ -1,0 +1,132 @@
+//! Handlers, sagas, effects and documents.
+
+use super::{Explanation, explain_as as e};
+
+pub(super) const TABLE: &[Explanation] = &[
+    e(
+        "handler.failed",
+        "a handler gave up on an event",
+        "The handler returned an error on every try up to consume.max_attempts, or an error that no retry can heal. Its key is parked: later events of the same key wait behind it in order, other keys flow.",
+        "`tidewire parked show ID` prints the error of each try. Correct the cause, then `tidewire parked redrive ID`. If the event itself is wrong, `tidewire parked edit ID` or, with a reason, `tidewire parked drop ID --reason TEXT`.",
+    ),
+    e(
+        "handler.panicked",
+        "a handler panicked",
+        "The handler's code panicked. The panic was caught, its transaction was rolled back, and the try counted. After consume.max_attempts the key is parked.",
+        "`tidewire parked show ID` prints the panic and its place. It is a defect in the handler: correct it, deploy, then `tidewire parked redrive ID`.",
+    ),
+    e(
+        "handler.crashed",
+        "the process died while handling this event",
+        "Attempts are recorded before the handler runs, and these ended without a result: the process was killed, ran out of memory or aborted. After consume.max_attempts the key is parked, so that one event cannot keep the process from running.",
+        "Look for the end of the process in its log and in `dmesg` (out of memory). Correct the cause or raise the memory limit, then `tidewire parked redrive ID`.",
+    ),
+    e(
+        "handler.timed_out",
+        "a handler took too long",
+        "The try was stopped at consume.handler_timeout and rolled back. It is repeated with growing waits, and parked after consume.max_attempts.",
+        "tidewire_handler_seconds shows how long this handler usually takes. Make it faster, move slow work into an effect, or raise consume.handler_timeout together with broker.ack_wait, which must be at least twice as long.",
+    ),
+    e(
+        "handler.rejected",
+        "a handler refused an event for good",
+        "The handler says that the event can never be handled: its data breaks a rule that no retry changes. The key is parked at once.",
+        "`tidewire parked show ID` prints the reason. Correct the event with `tidewire parked edit ID` and redrive it, or drop it with a reason.",
+    ),
+    e(
+        "consumer.parked_full",
+        "a consumer has set too much aside",
+        "The consumer holds consume.parked_max parked events and has stopped. So many failures point to the consumer or to something it depends on, not to single keys.",
+        "`tidewire parked list --consumer NAME` groups them by reason. Correct the cause and redrive them all, then `tidewire consumers resume NAME`.",
+    ),
+    e(
+        "consumer.paused",
+        "this consumer is paused",
+        "An operator paused the consumer. Events wait for it in the broker and the log; nothing is lost.",
+        "`tidewire consumers show NAME` prints who paused it, when and why. `tidewire consumers resume NAME` lets it go on where it stopped.",
+    ),
+    e(
+        "saga.stuck",
+        "a saga needs a person",
+        "A step failed, the saga turned back, and an undo failed on every try up to saga.undo_attempts. What was done and what was undone is known exactly; going further without a decision could do harm.",
+        "`tidewire sagas show ID` prints every step, try and error. After correcting the cause: `tidewire sagas retry ID`. If the undo was done by hand: `tidewire sagas skip ID --reason TEXT`.",
+    ),
+    e(
+        "saga.step_timed_out",
+        "a step did not answer in time",
+        "No reply came within the step's deadline (saga.step_deadline unless the step has its own). It is unknown whether the step was done, so it is treated as done and undone.",
+        "`tidewire sagas show ID` names the step. See whether the service that owns it runs: `tidewire consumers list`. If the work is slow by nature, raise saga.step_deadline and start the saga again.",
+    ),
+    e(
+        "saga.undone",
+        "a saga was undone",
+        "A step failed for good, and every step before it was undone in reverse order. Nothing of it remains.",
+        "`tidewire sagas show ID` prints the failed step and its reason. Correct that and start again, for a document by submitting it again.",
+    ),
+    e(
+        "saga.unknown_definition",
+        "a saga of a definition this build does not have",
+        "The saga was started by another release, with a version of its steps that this build does not know. It waits; nothing is lost.",
+        "Run a build that has the definition; old versions stay in the code until no saga uses them. `tidewire sagas list --status open` shows which are in use.",
+    ),
+    e(
+        "effect.failed",
+        "an effect could not be done",
+        "Mail or a webhook failed on every try up to effects.max_attempts. Each try carried the same idempotency key, so a receiver that honours it sees the effect at most once.",
+        "`tidewire parked show ID` prints the answers. Correct the address, the credentials or the receiver, then `tidewire parked redrive ID`.",
+    ),
+    e(
+        "effect.target_refused",
+        "a webhook to a private address",
+        "The target is, or resolves to, a loopback, private or link-local address. Whoever registers webhooks could otherwise reach services inside your network.",
+        "Use a public address. If the receiver is yours and inside, and only trusted people register webhooks, set `effects.allow_private_targets = true`.",
+    ),
+    e(
+        "document.encrypted",
+        "the document is encrypted",
+        "The PDF needs a password to be read. Tidewire does not ask for passwords. The ingestion was undone, and nothing of the document remains.",
+        "Remove the password and submit it again, for instance: `qpdf --decrypt --password=PASSWORD in.pdf out.pdf`.",
+    ),
+    e(
+        "document.corrupt",
+        "the document is damaged",
+        "The file does not follow its format: it is cut off, has a broken structure, or is another format than its content type says. The ingestion was undone.",
+        "Open it in a viewer to see. `qpdf --check FILE` names the damage and `qpdf FILE REPAIRED` often repairs it. Then submit it again with the right content type.",
+    ),
+    e(
+        "document.unsupported_media_type",
+        "this kind of document cannot be read",
+        "Text can be extracted from plain text, Markdown, HTML and PDF. The content type, or the content itself, is something else.",
+        "Convert the document, for instance with `libreoffice --convert-to pdf FILE`, and submit the result with its content type: `Content-Type: application/pdf`.",
+    ),
+    e(
+        "document.empty",
+        "the document holds no text",
+        "Extraction succeeded, and there is nothing to search for: the file is empty or holds only pictures, as scans do. The ingestion was undone.",
+        "For a scan, add a text layer first: `ocrmypdf in.pdf out.pdf`. Then submit the result.",
+    ),
+    e(
+        "document.too_large",
+        "the document is larger than the limit",
+        "The document exceeds http.document_limit, or its text exceeds what may be stored for one document. It was refused.",
+        "Split it, or raise http.document_limit. Extraction also needs memory: documents.extract_memory bounds it.",
+    ),
+    e(
+        "document.extract_timeout",
+        "extracting the document took too long",
+        "Extraction was stopped at documents.extract_timeout. Some files are built, by accident or on purpose, to take for ever. The ingestion was undone.",
+        "If the document is honest and large, raise documents.extract_timeout together with saga.step_deadline, which must be at least twice as long. Else `qpdf FILE SIMPLER` often helps.",
+    ),
+    e(
+        "document.extract_memory",
+        "extracting the document took too much memory",
+        "Extraction reached documents.extract_memory and was stopped, so that one document cannot take the memory of all. The ingestion was undone.",
+        "If the document is honest, raise documents.extract_memory; documents.extract_concurrency such extractions run at once. Else split it.",
+    ),
+    e(
+        "document.extract_crashed",
+        "the extraction crashed on this document",
+        "The process that extracts text died on this document. It runs apart from everything else, so nothing else was harmed. The ingestion was undone.",
+        "`qpdf FILE REPAIRED` often gives a file that can be read. Please report the document, if you may share it.",
+    ),
+];

@@ -1,0 +1,283 @@
+//! The typed configuration: one struct per section, one field per key. What each key means, its unit,
+//! bounds and default are in the key table and in `infra/tidewire.toml`; the fields only name it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::url::ServiceUrl;
+use super::value::Value;
+
+/// The checked values, each taken once by the field it belongs to.
+pub(super) struct Values(pub BTreeMap<&'static str, Value>);
+
+/// A field's type, and which kind of key it reads.
+trait Field: Sized {
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+impl Values {
+    /// The key table and the structs below agree, which `the_defaults_load` proves for every field;
+    /// no input can make them disagree.
+    fn take<T: Field>(&mut self, path: &'static str) -> T {
+        let value = self.0.remove(path).and_then(T::from_value);
+        value.unwrap_or_else(|| unreachable!("no key of this type in the table: {path}"))
+    }
+}
+
+macro_rules! field {
+    ($type:ty, $pattern:pat => $value:expr) => {
+        impl Field for $type {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    $pattern => $value,
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+field!(String, Value::Text(text) => Some(text));
+field!(PathBuf, Value::Path(path) => Some(path));
+field!(bool, Value::Bool(value) => Some(value));
+field!(usize, Value::Count(count) => usize::try_from(count).ok());
+field!(u32, Value::Count(count) => u32::try_from(count).ok());
+field!(u64, Value::Size(bytes) => Some(bytes));
+field!(Duration, Value::Span(span) => Some(span));
+field!(SocketAddr, Value::Socket(address) => Some(address));
+field!(ServiceUrl, Value::Url(url) => Some(url));
+field!(LogFormat, Value::Text(word) => LogFormat::from_word(&word));
+field!(ColorChoice, Value::Text(word) => ColorChoice::from_word(&word));
+
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident = $section:literal { $($(#[$doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl $name {
+            pub(super) fn take(values: &mut Values) -> Self {
+                Self { $($field: values.take(concat!($section, ".", stringify!($field))),)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// The log.
+    StoreConfig = "store" {
+        /// `sqlite:`, `sqlite:DIR` or `postgres://…`.
+        url: ServiceUrl,
+        /// Read connections.
+        readers: usize,
+        /// Commits per disk flush.
+        group_commits_max: usize,
+        /// Events between two snapshots of a stream.
+        snapshot_every: u32,
+        /// Commits that may wait for the writer.
+        queue: usize,
+    }
+}
+section! {
+    /// What carries events to the handlers.
+    BrokerConfig = "broker" {
+        /// `embedded:`, `nats://…` or `kafka://…`.
+        url: ServiceUrl,
+        /// Bytes kept once acknowledged.
+        retention_bytes: u64,
+        /// Age kept once acknowledged.
+        retention_age: Duration,
+        /// Unacknowledged events per consumer group.
+        max_in_flight: usize,
+        /// Wait before a delivery goes to another worker.
+        ack_wait: Duration,
+        /// Bytes of one event.
+        max_event_bytes: u64,
+        /// Ids remembered against a second publish.
+        dedupe_window: usize,
+    }
+}
+section! {
+    /// Publishing the log.
+    RelayConfig = "relay" {
+        /// Relays that share the keys, 1 to 64.
+        shards: usize,
+        /// Events per publish.
+        batch: usize,
+        /// Life of a lease without renewal.
+        lease_ttl: Duration,
+        /// Time between renewals.
+        lease_renew: Duration,
+    }
+}
+section! {
+    /// The loop around every handler.
+    ConsumeConfig = "consume" {
+        /// Events taken at a time.
+        batch: usize,
+        /// Bytes taken at a time.
+        batch_bytes: u64,
+        /// Keys at once.
+        concurrency: usize,
+        /// Tries before a key is parked.
+        max_attempts: u32,
+        /// Wait after the first failed try.
+        backoff_initial: Duration,
+        /// Longest wait between tries.
+        backoff_max: Duration,
+        /// Time for one try.
+        handler_timeout: Duration,
+        /// Parked events before the consumer stops.
+        parked_max: usize,
+    }
+}
+section! {
+    /// Long workflows.
+    SagaConfig = "saga" {
+        /// Wait for a step's answer.
+        step_deadline: Duration,
+        /// Tries of a step.
+        step_attempts: u32,
+        /// Tries of an undo.
+        undo_attempts: u32,
+        /// Life of the orchestrator's lease without renewal.
+        lease_ttl: Duration,
+        /// Time between renewals.
+        lease_renew: Duration,
+    }
+}
+section! {
+    /// What happens outside the database.
+    EffectsConfig = "effects" {
+        /// Effects at once.
+        concurrency: usize,
+        /// Tries before an effect is parked.
+        max_attempts: u32,
+        /// Wait for a webhook's answer.
+        http_timeout: Duration,
+        /// Whether webhooks may reach private addresses.
+        allow_private_targets: bool,
+    }
+}
+section! {
+    /// Where the bytes of documents are kept.
+    ObjectsConfig = "objects" {
+        /// A folder, `file:DIR`, `s3://…`, or empty for the folder under the data directory.
+        url: ServiceUrl,
+    }
+}
+section! {
+    /// Outgoing mail.
+    SmtpConfig = "smtp" {
+        /// `smtp://…`, `smtps://…`, or empty for no mail.
+        url: ServiceUrl,
+        /// Sender of every mail.
+        from: String,
+    }
+}
+section! {
+    /// The gateway's edge.
+    HttpConfig = "http" {
+        /// Bytes of a request body, documents aside.
+        body_limit: u64,
+        /// Bytes of a document.
+        document_limit: u64,
+        /// Time for one request.
+        request_timeout: Duration,
+        /// Time for a client to send its headers.
+        header_timeout: Duration,
+        /// Open connections.
+        max_connections: usize,
+        /// Whether unauthenticated callers beyond loopback are accepted.
+        allow_remote: bool,
+    }
+}
+section! {
+    /// Text extraction.
+    DocumentsConfig = "documents" {
+        /// Time for one document.
+        extract_timeout: Duration,
+        /// Bytes of memory for one document.
+        extract_memory: u64,
+        /// Documents at once.
+        extract_concurrency: usize,
+    }
+}
+section! {
+    /// The way down.
+    ShutdownConfig = "shutdown" {
+        /// Time to finish what has begun.
+        deadline: Duration,
+    }
+}
+section! {
+    /// Log lines.
+    LogConfig = "log" {
+        /// For people or for machines.
+        format: LogFormat,
+        /// Which lines are written, in the syntax of `tracing_subscriber::EnvFilter`.
+        level: String,
+        /// Whether text lines are coloured.
+        color: ColorChoice,
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// One line for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "auto" => Self::Auto,
+            "text" => Self::Text,
+            "json" => Self::Json,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColorChoice {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Also into files and pipes.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorChoice {
+    fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "auto" => Self::Auto,
+            "always" => Self::Always,
+            "never" => Self::Never,
+            _ => return None,
+        })
+    }
+
+    /// Whether to colour, on a stream that is or is not a terminal.
+    pub fn on(self, terminal: bool) -> bool {
+        self == Self::Always || (self == Self::Auto && terminal)
+    }
+}
+
+/// The fields at the top of the file, then the sections.
+pub(super) fn top(values: &mut Values) -> (PathBuf, SocketAddr) {
+    (values.take("data_dir"), values.take("listen"))
+}

@@ -1,0 +1,318 @@
+//! The table of all configuration keys, in the order of the reference file.
+//!
+//! To add a key: a row here, a field in `sections.rs`, and `cargo test -p tidewire config`, which
+//! prints how to refresh `infra/tidewire.toml`.
+
+use super::keys::EnvName::{Fallback, Implies, Short};
+use super::keys::{Key, count, size, span, url};
+use super::value::Kind;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// One line per section, for the head of each in the reference file.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("store", "The log: every event, in one order, with the inbox and everything written beside it."),
+    ("broker", "What carries events from the log to the handlers."),
+    ("relay", "Publishes the log to the broker, in order per key."),
+    ("consume", "The loop around every handler."),
+    ("saga", "Long workflows that undo themselves."),
+    ("effects", "What happens outside the database: mail, webhooks."),
+    ("objects", "Where the bytes of ingested documents are kept."),
+    ("smtp", "Outgoing mail. Without a URL no mail is sent and in-app notifications still work."),
+    ("http", "The gateway's edge."),
+    ("documents", "Extraction of text from ingested documents, in a process of its own."),
+    ("shutdown", "What happens between SIGTERM and the end."),
+    ("log", "Log lines. They go to stderr and nowhere else."),
+];
+
+/// Every key.
+pub static KEYS: &[Key] = &[
+    Key::new(
+        "data_dir",
+        Kind::Path,
+        "./tidewire-data",
+        "Folder for everything the embedded parts keep. One process at a time; a local disk, not a network share.",
+    ),
+    Key::new(
+        "listen",
+        Kind::Socket,
+        "127.0.0.1:4500",
+        "Address of the HTTP surface. Port 0 takes a free one and prints it. Beyond loopback see http.allow_remote.",
+    ),
+    Key::new(
+        "store.url",
+        url(&["postgres", "postgresql"], &["sqlite"], false, false),
+        "sqlite:",
+        "`sqlite:` keeps the log under data_dir, `sqlite:DIR` in a folder of its own, `postgres://…` on a server.",
+    )
+    .env(&[Short("TIDEWIRE_STORE_URL"), Fallback("DATABASE_URL")])
+    .secret(),
+    Key::new(
+        "store.readers",
+        count(1, 64, "connections"),
+        "4",
+        "Read connections beside the single writer. More helps many concurrent queries; each costs a few MiB.",
+    ),
+    Key::new(
+        "store.group_commits_max",
+        count(1, 4096, "commits"),
+        "512",
+        "Most commits that share one disk flush. Higher raises throughput under load; latency stays one flush.",
+    ),
+    Key::new(
+        "store.snapshot_every",
+        count(1, 100_000, "events"),
+        "100",
+        "A stream is snapshotted each time it grew by this many events, so that loading it reads at most as many.",
+    ),
+    Key::new(
+        "store.queue",
+        count(16, 1_000_000, "commits"),
+        "4096",
+        "Commits that may wait for the writer. Beyond it a commit is refused as busy instead of taking memory.",
+    ),
+    Key::new(
+        "broker.url",
+        url(&["nats", "tls", "kafka"], &["embedded"], false, false),
+        "embedded:",
+        "`embedded:` needs nothing else, `nats://…` is JetStream, `kafka://host:port,…` is Apache Kafka.",
+    )
+    .env(&[Short("TIDEWIRE_BROKER_URL"), Fallback("NATS_URL")])
+    .secret(),
+    Key::new(
+        "broker.retention_bytes",
+        size(64 * MIB, 1024 * TIB),
+        "1GiB",
+        "The embedded broker deletes what every group has acknowledged, oldest first, beyond this size. What is not acknowledged stays, and publishing stops instead: the log loses nothing.",
+    ),
+    Key::new(
+        "broker.retention_age",
+        span(MINUTE, 3650 * DAY),
+        "7d",
+        "Acknowledged events older than this leave the broker. They stay in the log.",
+    ),
+    Key::new(
+        "broker.max_in_flight",
+        count(1, 1_000_000, "events"),
+        "2048",
+        "Events handed to one consumer group and not yet acknowledged. Bounds memory and what a crash redelivers.",
+    ),
+    Key::new(
+        "broker.ack_wait",
+        span(SECOND, DAY),
+        "30s",
+        "A delivery not acknowledged for this long goes to another worker. At least twice consume.handler_timeout.",
+    ),
+    Key::new(
+        "broker.max_event_bytes",
+        size(KIB, 8 * MIB),
+        "256KiB",
+        "Largest event with its attributes. Put larger payloads into the object store and send a dataref.",
+    ),
+    Key::new(
+        "broker.dedupe_window",
+        count(1024, 16_777_216, "events"),
+        "65536",
+        "Ids remembered to drop a second publish of the same event. Must cover what the relay may send again after a crash.",
+    ),
+    Key::new(
+        "relay.shards",
+        count(1, 64, "shards"),
+        "1",
+        "Relays that share the keys. More than one pays off only on a networked broker.",
+    ),
+    Key::new("relay.batch", count(1, 8192, "events"), "512", "Events read from the log and published together."),
+    Key::new(
+        "relay.lease_ttl",
+        span(SECOND, 10 * MINUTE),
+        "15s",
+        "How long a dead relay's share waits for a successor. At least twice relay.lease_renew.",
+    ),
+    Key::new("relay.lease_renew", span(100, 5 * MINUTE), "5s", "How often a relay renews its lease."),
+    Key::new(
+        "consume.batch",
+        count(1, 8192, "events"),
+        "512",
+        "Events a handler's loop takes from the broker at a time.",
+    ),
+    Key::new(
+        "consume.batch_bytes",
+        size(KIB, GIB),
+        "4MiB",
+        "Bytes a handler's loop takes from the broker at a time. Bounds the memory of each handler.",
+    ),
+    Key::new(
+        "consume.concurrency",
+        count(1, 4096, "keys"),
+        "32",
+        "Keys that one handler works on at once. Events of one key never run in parallel.",
+    ),
+    Key::new(
+        "consume.max_attempts",
+        count(1, 1000, "attempts"),
+        "8",
+        "Tries before the key is parked with the reason. A kill of the process during a try counts as one.",
+    ),
+    Key::new(
+        "consume.backoff_initial",
+        span(1, HOUR),
+        "500ms",
+        "Wait after the first failed try; doubled each time, with jitter.",
+    ),
+    Key::new("consume.backoff_max", span(1, DAY), "5m", "Longest wait between two tries."),
+    Key::new(
+        "consume.handler_timeout",
+        span(10, 12 * HOUR),
+        "10s",
+        "A handler that takes longer has failed this try. A handler may ask for its own limit in code.",
+    ),
+    Key::new(
+        "consume.parked_max",
+        count(1, 10_000_000, "events"),
+        "100000",
+        "Parked events one consumer may hold. Beyond it the consumer stops, because something is wrong with it rather than with a key.",
+    ),
+    Key::new(
+        "saga.step_deadline",
+        span(SECOND, 365 * DAY),
+        "2m",
+        "A step without an answer for this long is treated as failed and undone. A step may have its own in code.",
+    ),
+    Key::new("saga.step_attempts", count(1, 1000, "attempts"), "5", "Tries of a step before the saga turns back."),
+    Key::new(
+        "saga.undo_attempts",
+        count(1, 1000, "attempts"),
+        "12",
+        "Tries of an undo before the saga stops as stuck, with the reason, for a person to decide.",
+    ),
+    Key::new(
+        "saga.lease_ttl",
+        span(SECOND, 10 * MINUTE),
+        "15s",
+        "How long the timers of a dead orchestrator wait for a successor. At least twice saga.lease_renew.",
+    ),
+    Key::new("saga.lease_renew", span(100, 5 * MINUTE), "5s", "How often the orchestrator renews its lease."),
+    Key::new("effects.concurrency", count(1, 1024, "effects"), "8", "Effects in progress at once, over all targets."),
+    Key::new(
+        "effects.max_attempts",
+        count(1, 1000, "attempts"),
+        "10",
+        "Tries of an effect before it is parked. Each try carries the same idempotency key.",
+    ),
+    Key::new(
+        "effects.http_timeout",
+        span(100, 10 * MINUTE),
+        "10s",
+        "Longest wait for the answer to a webhook, connection included.",
+    ),
+    Key::new(
+        "effects.allow_private_targets",
+        Kind::Bool,
+        "false",
+        "Whether webhooks may go to loopback, private and link-local addresses. Anyone who can register a webhook could then reach inside your network.",
+    ),
+    Key::new(
+        "objects.url",
+        url(&["s3"], &["file"], true, true),
+        "",
+        "A folder, `file:DIR` or `s3://bucket/prefix`. Empty means the folder `objects` under data_dir.",
+    )
+    .env(&[Short("TIDEWIRE_OBJECTS_URL")])
+    .secret(),
+    Key::new(
+        "smtp.url",
+        url(&["smtp", "smtps"], &[], false, true),
+        "",
+        "`smtp://user:password@host:587` upgrades to TLS, `smtps://…:465` begins with it. Empty sends no mail.",
+    )
+    .env(&[Short("TIDEWIRE_SMTP_URL")])
+    .secret(),
+    Key::new(
+        "smtp.from",
+        Kind::Text { empty: true },
+        "",
+        "Sender of every mail: `Tidewire <events@example.org>`. Needed when smtp.url is set.",
+    ),
+    Key::new(
+        "http.body_limit",
+        size(KIB, 256 * MIB),
+        "1MiB",
+        "Largest request body, documents aside. A larger one is answered with 413.",
+    ),
+    Key::new(
+        "http.document_limit",
+        size(KIB, 4 * GIB),
+        "32MiB",
+        "Largest document. A larger one is answered with 413.",
+    ),
+    Key::new("http.request_timeout", span(100, HOUR), "30s", "Longest time for one request, live streams aside."),
+    Key::new(
+        "http.header_timeout",
+        span(100, 5 * MINUTE),
+        "10s",
+        "Longest time for a client to send its headers. Keeps slow clients from holding connections.",
+    ),
+    Key::new(
+        "http.max_connections",
+        count(1, 1_000_000, "connections"),
+        "10000",
+        "Open connections. Further ones wait until one closes. Each needs a file descriptor.",
+    ),
+    Key::new(
+        "http.allow_remote",
+        Kind::Bool,
+        "false",
+        "Whether to listen beyond loopback although callers are not authenticated. Only behind a proxy that authenticates, or in a closed network.",
+    ),
+    Key::new(
+        "documents.extract_timeout",
+        span(100, HOUR),
+        "1m",
+        "Longest time to extract one document. Beyond it the document is refused and its saga undone.",
+    ),
+    Key::new(
+        "documents.extract_memory",
+        size(64 * MIB, 256 * GIB),
+        "1GiB",
+        "Most memory to extract one document. Beyond it the document is refused and its saga undone.",
+    ),
+    Key::new(
+        "documents.extract_concurrency",
+        count(1, 256, "documents"),
+        "2",
+        "Documents extracted at once; each may take documents.extract_memory.",
+    ),
+    Key::new(
+        "shutdown.deadline",
+        span(100, HOUR),
+        "25s",
+        "Time to finish what has begun after SIGTERM. Then the process ends; what was open is redelivered. Keep it below your platform's own limit (Kubernetes: 30 s).",
+    ),
+    Key::new(
+        "log.format",
+        Kind::Choice(&["auto", "text", "json"]),
+        "auto",
+        "`text` for people, `json` for machines; `auto` is text on a terminal and json elsewhere.",
+    ),
+    Key::new(
+        "log.level",
+        Kind::LogFilter,
+        "info",
+        "Which lines are written: a level, or levels by target such as `info,tidewire_store=debug`.",
+    )
+    .env(&[Short("TIDEWIRE_LOG"), Fallback("RUST_LOG")]),
+    Key::new(
+        "log.color",
+        Kind::Choice(&["auto", "always", "never"]),
+        "auto",
+        "Colours in text lines; `auto` means on a terminal.",
+    )
+    .env(&[Implies { name: "NO_COLOR", value: "never" }, Implies { name: "CLICOLOR_FORCE", value: "always" }]),
+];
