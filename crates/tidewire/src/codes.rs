@@ -11,7 +11,7 @@ mod storage;
 mod work;
 
 /// What a code means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
     /// The stable code.
     pub code: &'static str,

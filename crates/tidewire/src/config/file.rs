@@ -47,7 +47,7 @@ pub(super) fn read(source: &FileSource) -> Result<Option<ConfigFile>, Vec<Proble
                 found: "no such file".into(),
                 hint: "correct the path, or leave it out to run on defaults and environment".into(),
             }]),
-            Err(problem) => Err(vec![problem]),
+            Err(problem) => Err(vec![*problem]),
         },
         FileSource::Search(places) => {
             for path in places {
@@ -56,7 +56,7 @@ pub(super) fn read(source: &FileSource) -> Result<Option<ConfigFile>, Vec<Proble
                         return parse(path, &text).map(|file| Some(ConfigFile { exposed, ..file }));
                     }
                     Ok(None) => {}
-                    Err(problem) => return Err(vec![problem]),
+                    Err(problem) => return Err(vec![*problem]),
                 }
             }
             Ok(None)
@@ -64,14 +64,16 @@ pub(super) fn read(source: &FileSource) -> Result<Option<ConfigFile>, Vec<Proble
     }
 }
 
-fn read_text(path: &Path) -> Result<Option<(String, Option<u32>)>, Problem> {
-    let problem = |found: String| Problem {
-        code: "config.file_unreadable",
-        path: path.display().to_string(),
-        origin: Origin::File { path: path.to_owned(), line: 0 },
-        expected: "a readable TOML file of at most 1MiB".into(),
-        found,
-        hint: String::new(),
+fn read_text(path: &Path) -> Result<Option<(String, Option<u32>)>, Box<Problem>> {
+    let problem = |found: String| {
+        Box::new(Problem {
+            code: "config.file_unreadable",
+            path: path.display().to_string(),
+            origin: Origin::File { path: path.to_owned(), line: 0 },
+            expected: "a readable TOML file of at most 1MiB".into(),
+            found,
+            hint: String::new(),
+        })
     };
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,

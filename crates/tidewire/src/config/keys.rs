@@ -74,10 +74,10 @@ impl Key {
     pub fn env_names(&self) -> Vec<String> {
         let mut names = vec![self.env_name()];
         for name in self.env {
-            if let EnvName::Short(short) = name {
-                if names[0] != *short {
-                    names.push((*short).to_owned());
-                }
+            if let EnvName::Short(short) = name
+                && names[0] != *short
+            {
+                names.push((*short).to_owned());
             }
         }
         names

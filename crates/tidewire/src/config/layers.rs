@@ -61,21 +61,16 @@ pub(super) fn resolve(sources: &Sources) -> Resolved {
             Ok(value) => {
                 resolved.values.insert(key.path, value);
             }
-            Err(problem) => resolved.problems.push(problem),
+            Err(problem) => resolved.problems.push(*problem),
         }
         resolved.origins.insert(key.path, origin);
     }
     resolved
 }
 
-fn check(key: &Key, given: Given, origin: &Origin, file_mode: Option<u32>) -> Result<Value, Problem> {
-    let problem = |code, expected: String, found: String, hint: String| Problem {
-        code,
-        path: key.path.into(),
-        origin: origin.clone(),
-        expected,
-        found,
-        hint,
+fn check(key: &Key, given: Given, origin: &Origin, file_mode: Option<u32>) -> Result<Value, Box<Problem>> {
+    let problem = |code, expected: String, found: String, hint: String| {
+        Box::new(Problem { code, path: key.path.into(), origin: origin.clone(), expected, found, hint })
     };
     let raw = match given {
         Given::Raw(raw) => raw,
@@ -83,11 +78,11 @@ fn check(key: &Key, given: Given, origin: &Origin, file_mode: Option<u32>) -> Re
             .map(Raw::Text)
             .map_err(|refused| problem(refused.code, refused.expected.into(), refused.found, refused.hint))?,
     };
-    if key.secret {
-        if let Raw::Text(text) | Raw::Str(text) = &raw {
-            check_secret(key, text, origin, file_mode)
-                .map_err(|(code, expected, hint)| problem(code, expected.into(), shown(key, &raw), hint))?;
-        }
+    if let Raw::Text(text) | Raw::Str(text) = &raw
+        && key.secret
+    {
+        check_secret(key, text, origin, file_mode)
+            .map_err(|(code, expected, hint)| problem(code, expected.into(), shown(key, &raw), hint))?;
     }
     key.kind.read(&raw).map_err(|mismatch| problem(mismatch.code, key.kind.expected(), shown(key, &raw), mismatch.hint))
 }

@@ -100,7 +100,7 @@ impl PartialEq for Rows {
 impl Eq for Rows {}
 
 /// One key as `config show` prints it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Row {
     /// The key.
     pub path: &'static str,

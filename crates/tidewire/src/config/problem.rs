@@ -41,8 +41,15 @@ impl fmt::Display for Origin {
     }
 }
 
+impl serde::Serialize for Origin {
+    /// As the text that people see.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One thing that is wrong. The text never holds a secret: values of secret keys are masked before they get here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// Stable code; `tidewire explain CODE` prints cause and cure.
     pub code: &'static str,

@@ -48,12 +48,12 @@ impl fmt::Display for SecretString {
 /// Whether `secret`, or the password inside a URL, is the placeholder of a template.
 pub(super) fn is_placeholder(secret: &str) -> bool {
     let lower = secret.trim().to_ascii_lowercase();
-    let inside_url = |placeholder: &&str| {
-        lower.contains("://")
-            && [format!(":{placeholder}@"), format!("={placeholder}&")].iter().any(|part| lower.contains(part.as_str()))
-            || lower.ends_with(&format!("password={placeholder}"))
-    };
-    PLACEHOLDERS.contains(&lower.as_str()) || PLACEHOLDERS.iter().any(inside_url)
+    PLACEHOLDERS.iter().any(|placeholder| {
+        let in_url = lower.contains(&format!(":{placeholder}@"))
+            || lower.contains(&format!("password={placeholder}&"))
+            || lower.ends_with(&format!("password={placeholder}"));
+        lower == *placeholder || (lower.contains("://") && in_url)
+    })
 }
 
 /// Why a secret file was refused.

@@ -39,11 +39,12 @@ fn the_defaults_load() {
 fn flag_over_environment_over_file_over_default() {
     let text = "[store]\nreaders = 2\n";
     let vars = [("TIDEWIRE_STORE__READERS", "3")];
-    let cases: [(&str, &[(&str, &str)], &[(&str, &str)], usize, &str); 4] = [
-        ("", &[], &[], 4, "default"),
-        (text, &[], &[], 2, "file t.toml:2"),
-        (text, &vars, &[], 3, "environment TIDEWIRE_STORE__READERS"),
-        (text, &vars, &[("store.readers", "5")], 5, "flag --store.readers"),
+    let flag = [("store.readers", "5")];
+    let cases = [
+        ("", &vars[..0], &flag[..0], 4, "default"),
+        (text, &vars[..0], &flag[..0], 2, "file t.toml:2"),
+        (text, &vars[..], &flag[..0], 3, "environment TIDEWIRE_STORE__READERS"),
+        (text, &vars[..], &flag[..], 5, "flag --store.readers"),
     ];
     for (text, vars, flags, readers, from) in cases {
         let config = load(text, vars, flags).unwrap();
@@ -231,4 +232,16 @@ fn secrets_come_from_files_that_others_cannot_read() {
     assert_eq!(codes(named(write("closed.toml", text, 0o600))), [""; 0]);
     let by_reference = named(write("ref.toml", "[store]\nurl_file = \"closed\"\n", 0o644)).unwrap();
     assert_eq!(by_reference.store.url.expose(), "postgres://u:p@h/d");
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let reference = reference();
+    let junk = ["\0", "\"", "[", "é", "=", "\n\n[", "{", "\u{feff}", "\r"];
+    for (at, junk) in (0..reference.len()).step_by(97).zip(junk.iter().cycle()) {
+        let (Some(head), Some(tail)) = (reference.get(..at), reference.get(at..)) else { continue };
+        let _ = load(head, &[], &[]);
+        let _ = load(&format!("{head}{junk}{tail}"), &[], &[]);
+        let _ = load(&format!("{}{junk}{tail}", head.replace('#', "")), &[], &[]);
+    }
 }

@@ -269,7 +269,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 fn show_units(total: u64, units: &[(&str, u64)], zero: &str) -> String {
-    let largest = units.iter().rev().find(|(_, factor)| total > 0 && total % factor == 0);
+    let largest = units.iter().rev().find(|(_, factor)| total > 0 && total.is_multiple_of(*factor));
     largest.map_or_else(|| zero.to_owned(), |(name, factor)| format!("{}{name}", total / factor))
 }
 

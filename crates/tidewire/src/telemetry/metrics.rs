@@ -18,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::exposition::to_prometheus_text;
+
 /// Series of one metric. Far above the consumers, sagas and routes of one process, far below what hurts a scraper.
 pub const SERIES_MAX: usize = 500;
 /// Bytes of a label value; longer ones are cut.
@@ -309,28 +311,6 @@ fn open_metrics(metrics: &Metrics) -> String {
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &metrics.registry);
     text
-}
-
-/// OpenMetrics names a counter without `_total` in its head lines and ends with `# EOF`; the older
-/// format wants the full name, or it takes the samples for untyped ones without help.
-fn to_prometheus_text(open: &str) -> String {
-    let mut out = String::with_capacity(open.len() + 256);
-    let mut help: Option<(&str, &str)> = None;
-    for line in open.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            help = rest.split_once(' ');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            let end = if kind == "counter" { "_total" } else { "" };
-            if let Some((_, text)) = help.take() {
-                out.push_str(&format!("# HELP {name}{end} {text}\n"));
-            }
-            out.push_str(&format!("# TYPE {name}{end} {kind}\n"));
-        } else if line != "# EOF" {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
 }
 
 #[cfg(test)]
