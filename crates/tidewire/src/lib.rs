@@ -2,4 +2,6 @@
 
 pub mod codes;
 pub mod config;
+pub mod http;
+pub mod saga;
 pub mod telemetry;

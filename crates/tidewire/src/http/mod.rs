@@ -1,0 +1,21 @@
+//! What every HTTP route of every service shares: problems, strict JSON, pages, idempotency keys, positions.
+//!
+//! Handlers return `Result<_, Problem>`; everything else here is an extractor or an answer. The gateway puts
+//! the layers around the routes.
+
+mod idempotency;
+mod json;
+mod page;
+mod position;
+mod problem;
+mod strict;
+
+pub use idempotency::{
+    Answers, IDEMPOTENCY_KEY, Idempotency, MAX_IDEMPOTENCY_KEY_BYTES, Principal, REPLAYED, RETENTION, expire,
+    idempotent,
+};
+pub use json::{Json, check_media_type, read_body};
+pub use page::{DEFAULT_PAGE, MAX_CURSOR_BYTES, MAX_PAGE, Page, PageQuery};
+pub use position::{TIDEWIRE_POSITION, caught_up, position_header, position_of};
+pub use problem::Problem;
+pub use strict::{JsonError, MAX_JSON_KEY_BYTES, MAX_JSON_VALUES, check_json, check_numbers, parse_json};
