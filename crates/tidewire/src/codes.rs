@@ -94,6 +94,36 @@ mod tests {
         assert_eq!(nearest("nothing like it at all"), None);
     }
 
+    /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
+    const COMMANDS: [&str; 13] = [
+        "--version",
+        "config check",
+        "config show",
+        "consumers list",
+        "events list",
+        "events show",
+        "parked list",
+        "parked redrive",
+        "parked show",
+        "sagas list",
+        "sagas show",
+        "up --data-dir",
+        "up --listen",
+    ];
+
+    #[test]
+    fn explanations_name_only_commands_that_exist() {
+        let mut found = 0;
+        for e in all() {
+            for command in e.cure.split('`').filter_map(|part| part.strip_prefix("tidewire ")) {
+                let known = command == "up" || COMMANDS.iter().any(|known| command.starts_with(known));
+                assert!(known, "{}: tidewire {command}", e.code);
+                found += 1;
+            }
+        }
+        assert!(found > 30, "{found}");
+    }
+
     /// Codes in the configuration's own sources are string literals: each must be explained.
     #[test]
     fn every_code_of_the_configuration_is_explained() {

@@ -61,7 +61,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "http.unavailable",
         "the service cannot answer now",
         "Something this request needs does not answer, or the process is shutting down. Nothing was done.",
-        "Wait for the time in `Retry-After` and repeat it. /readyz says what is missing; `tidewire doctor` says more.",
+        "Wait for the time in `Retry-After` and repeat it. /readyz says what is missing, and the log says why.",
     ),
     e(
         "http.internal",

@@ -13,7 +13,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "store.corrupt",
         "the log failed its checks",
         "A page or a record does not match its checksum, or positions have a gap. Disks, controllers and copies taken from a running file cause this. Tidewire stopped before writing anything more.",
-        "Copy the folder aside first. `tidewire log verify` says what is damaged. Restore the latest backup, then let the broker's events be compared with it: `tidewire log reconcile`. Check the disk with `smartctl -a` and `dmesg`.",
+        "Stop Tidewire and copy the whole folder aside before anything else. `sqlite3 COPY 'pragma integrity_check'` on the copy says what is damaged. Restore the latest backup into an empty folder and start on that. Check the disk with `smartctl -a` and `dmesg`.",
     ),
     e(
         "store.newer",
@@ -49,7 +49,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "store.unavailable",
         "the log cannot be reached",
         "The database does not answer, refuses connections, or was restarted. Commits fail meanwhile; handlers keep their events and repeat them later.",
-        "`tidewire doctor` tests the connection. Check the server, the network and the credentials of store.url (`tidewire config show` prints it without the password). Work resumes by itself.",
+        "Check the server, the network and the credentials of store.url; `tidewire config show` prints it without the password, and /readyz says when it answers again. Work resumes by itself.",
     ),
     e(
         "store.busy",
@@ -73,7 +73,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "broker.full",
         "the broker holds all it may",
         "What is stored and not yet acknowledged has reached broker.retention_bytes. The broker refuses new events instead of dropping old ones. The log still accepts events; the relay publishes them later.",
-        "Find the consumer that lags: `tidewire consumers list`. Resume or repair it, or raise broker.retention_bytes if the disk has room. Publishing resumes by itself.",
+        "Find the consumer that lags with `tidewire consumers list` and correct what holds it up, or raise broker.retention_bytes if the disk has room. Publishing resumes by itself.",
     ),
     e(
         "broker.corrupt",
@@ -85,7 +85,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "broker.unavailable",
         "the broker cannot be reached",
         "The server does not answer or refuses the connection. Events are still accepted into the log and published when the broker is back; handlers wait.",
-        "`tidewire doctor` tests the connection. Check the server and broker.url (`tidewire config show` prints it without the password). tidewire_relay_lag_events shows what is waiting.",
+        "Check the server, the network and broker.url; `tidewire config show` prints it without the password. tidewire_relay_lag_events shows what is waiting. Publishing resumes by itself.",
     ),
     e(
         "broker.unconfirmed",
@@ -97,7 +97,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "log.gap",
         "positions in the log are not continuous",
         "The log numbers events without gaps, and a number is missing. Rows were removed or changed outside Tidewire, or the file is damaged.",
-        "Run `tidewire log verify` for the exact place and compare with your latest backup. Do not renumber rows: consumers rely on the positions. Restore the backup, then run `tidewire log reconcile`.",
+        "Stop Tidewire, copy the folder aside and compare it with your latest backup around the position that the error names. Do not renumber rows: consumers rely on the positions. Restore the backup.",
     ),
     e(
         "object.missing",
