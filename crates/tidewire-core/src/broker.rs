@@ -99,9 +99,9 @@ impl Delivery {
         self.desk.retry(self.token, after);
     }
 
-    /// Still at work: the ack wait starts anew.
-    pub fn progress(&self) {
-        self.desk.progress(self.token);
+    /// A handle for saying that this delivery is still being worked on, wherever the delivery itself is.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { token: self.token, desk: self.desk.clone() }
     }
 }
 
@@ -111,13 +111,27 @@ impl fmt::Debug for Delivery {
     }
 }
 
+/// Says that a delivery is still being worked on.
+#[derive(Clone)]
+pub struct Pulse {
+    token: u64,
+    desk: Arc<dyn Desk>,
+}
+
+impl Pulse {
+    /// Still at work: the ack wait starts anew. Harmless after the delivery was answered.
+    pub fn progress(&self) {
+        self.desk.progress(self.token);
+    }
+}
+
 /// Where a backend takes answers to deliveries. Never blocks.
 pub trait Desk: Send + Sync {
     /// See [`Delivery::ack`].
     fn ack(&self, token: u64);
     /// See [`Delivery::retry`].
     fn retry(&self, token: u64, after: Duration);
-    /// See [`Delivery::progress`].
+    /// See [`Pulse::progress`].
     fn progress(&self, token: u64);
 }
 

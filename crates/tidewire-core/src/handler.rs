@@ -22,6 +22,13 @@ pub trait Handler: Send + Sync {
     /// Who it is and what it reads.
     fn consumer(&self) -> Consumer;
 
+    /// Called once before the events of a run are handled, to read with one look-up what all of them need
+    /// ([`Context::prefetch`]). What it writes is ignored.
+    async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let _ = (events, cx);
+        Ok(())
+    }
+
     /// Reacts to one event.
     async fn handle(&self, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError>;
 
@@ -52,6 +59,8 @@ pub struct Consumer {
     pub name: String,
     /// The types it reads, each at the newest version it knows.
     pub types: Vec<EventType>,
+    /// What sort of handler it is; shown to operators.
+    pub kind: Kind,
     /// How its events are taken.
     pub run: Run,
     /// How long one event may take before the run counts as failed; the loop's default when `None`.
@@ -63,7 +72,7 @@ pub struct Consumer {
 impl Consumer {
     /// A consumer with the default habits: keys in parallel.
     pub fn new(name: impl Into<String>, types: Vec<EventType>) -> Self {
-        Self { name: name.into(), types, run: Run::PerKey, timeout: None, max_attempts: None }
+        Self { name: name.into(), types, kind: Kind::Handler, run: Run::PerKey, timeout: None, max_attempts: None }
     }
 
     /// The names it reads, without versions.
@@ -75,6 +84,20 @@ impl Consumer {
     pub fn is_newer(&self, found: &EventType) -> bool {
         self.types.iter().any(|known| known.name() == found.name() && known.version() < found.version())
     }
+}
+
+/// What sort of handler a consumer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A service's own reaction.
+    Handler,
+    /// A read model.
+    Projection,
+    /// A saga's orchestrator.
+    Saga,
+    /// A step of somebody's saga.
+    Participant,
 }
 
 /// How a consumer's events are taken.

@@ -42,7 +42,7 @@ pub use effect::{Call, Effect, EffectOutcome};
 pub use envelope::{Attribute, Envelope, EnvelopeError};
 pub use event::{Event, EventSet, SchemaError};
 pub use event_type::EventType;
-pub use handler::{Handler, HandlerError, Run};
+pub use handler::{Consumer, Handler, HandlerError, Run};
 pub use key::Key;
 pub use projection::Projection;
 pub use store::{Document, Position, Recorded, Store, StoreError};

@@ -1,7 +1,40 @@
-//! What a service author depends on: the loops over the ports, configuration, telemetry.
+//! What a service author depends on: the loops over the ports, configuration, telemetry, and every word of
+//! `tidewire-core`.
+//!
+//! A service is a small library that gives a [`Service`]: handlers, projections, sagas, routes. [`run`] puts
+//! services on [`Ports`] (a store, a broker, a clock) and runs, for all of them together:
+//!
+//! - the [`relay`], which forwards the log to the broker;
+//! - a [`consume`] loop per handler;
+//! - the [`timers`] and [`effects`] loops.
+//!
+//! Commands come in through [`Commands`]. The map of the house is in `docs/architecture.md`, the reasons in
+//! `docs/decisions.md`, both beside this crate.
 
 pub mod codes;
+pub mod command;
 pub mod config;
+pub mod consume;
+pub mod effects;
 pub mod http;
+pub mod operate;
+mod ports;
+pub mod project;
+pub mod relay;
+pub mod run;
 pub mod saga;
+mod service;
 pub mod telemetry;
+pub mod timers;
+
+pub use async_trait::async_trait;
+pub use command::{CommandError, Commands, Executed};
+pub use ports::Ports;
+pub use service::{Background, Service};
+pub use tidewire_core::*;
+
+/// Makes `ring` the process' TLS provider. To be called first thing by every program and test that connects
+/// to anything; calling it again does nothing.
+pub fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

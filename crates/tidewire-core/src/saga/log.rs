@@ -1,0 +1,184 @@
+//! The log of one saga: everything there is to know about an instance.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::history::History;
+use super::reference::Failure;
+use super::stall::Stall;
+use crate::key::Key;
+
+/// Where a saga is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// On its way forward.
+    Running,
+    /// A step failed; those before it are being undone.
+    Compensating,
+    /// Every step happened.
+    Completed,
+    /// As if it had never started.
+    Undone,
+    /// Goes neither forward nor back: a person must see to it, or a late reply.
+    Stuck,
+    /// Of a definition that this build does not know: waits for one that does.
+    Stalled,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Compensating, Self::Completed, Self::Undone, Self::Stuck, Self::Stalled];
+
+    /// The status as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Completed => "completed",
+            Self::Undone => "undone",
+            Self::Stuck => "stuck",
+            Self::Stalled => "stalled",
+        }
+    }
+
+    /// Whether nothing more will ever happen.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Undone)
+    }
+}
+
+/// Where a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// Asked for; no reply yet.
+    Sent,
+    /// It happened.
+    Ok,
+    /// It did not happen.
+    Failed,
+    /// Nobody answered in time: it may have happened, so it is undone as if it had.
+    Unknown,
+    /// The undo is asked for.
+    Undoing,
+    /// As if it had never happened.
+    Undone,
+    /// The undo failed too often.
+    UndoFailed,
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Until when.
+    pub at: DateTime<Utc>,
+    /// What happens then.
+    pub then: Then,
+}
+
+/// What happens when the wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// The reply is late: ask again, or stop waiting for it.
+    Deadline,
+    /// It failed and is tried again.
+    Retry,
+}
+
+/// What became of one step so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepLog {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub status: StepStatus,
+    /// The epoch of its last request; replies of an older one are late.
+    pub epoch: u32,
+    /// Requests sent for it.
+    pub attempts: u32,
+    /// Requests sent for its undo.
+    #[serde(default)]
+    pub undo_attempts: u32,
+    /// Its last request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Uuid>,
+    /// The last request for its undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_request: Option<Uuid>,
+    /// When it was first asked for.
+    pub started_at: DateTime<Utc>,
+    /// When its status or its attempts last changed.
+    pub updated_at: DateTime<Utc>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
+    /// Why it, or its undo, failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// One saga: its state, its steps, and how it came to this. Stored as one document and replaced as one value,
+/// so there is no half-made transition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SagaLog<S> {
+    /// Which one.
+    pub id: Uuid,
+    /// Of which saga.
+    pub saga: String,
+    /// Of which version of it.
+    pub definition: u16,
+    /// With which steps.
+    pub fingerprint: String,
+    /// The key of the event that started it, under which it is found.
+    pub key: Key,
+    /// The flow it belongs to.
+    pub correlationid: String,
+    /// The event that started it.
+    pub cause: String,
+    /// Where it is.
+    pub status: Status,
+    /// Raised whenever it turns back or tries again what failed.
+    pub epoch: u32,
+    /// Why it turned back, or why it is stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// What it knows.
+    pub state: S,
+    /// The steps that were asked for, in that order.
+    pub steps: Vec<StepLog>,
+    /// How it came to this.
+    pub history: History,
+    /// Inputs that meant nothing: late, repeated, or never asked for.
+    #[serde(default)]
+    pub ignored: u32,
+    /// Events emitted about itself, which numbers their ids.
+    #[serde(default)]
+    pub emitted: u32,
+    /// When the timer that is set for it fires. It may fire too early, never too late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<DateTime<Utc>>,
+    /// Why it is stalled, and what arrived since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Stall>,
+}
+
+impl<S> SagaLog<S> {
+    /// When it next wants to be woken.
+    pub fn due(&self) -> Option<DateTime<Utc>> {
+        self.steps.iter().filter_map(|step| step.due).map(|due| due.at).min()
+    }
+
+    /// The step it is at: the one that waits for something, or else the last one that changed.
+    pub fn step(&self) -> Option<&StepLog> {
+        let waiting = self.steps.iter().find(|step| step.due.is_some());
+        waiting.or_else(|| self.steps.iter().max_by_key(|step| step.updated_at))
+    }
+}

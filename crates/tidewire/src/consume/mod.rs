@@ -1,0 +1,331 @@
+//! The consume loop: deliveries in, commits out, acknowledgements last.
+//!
+//! For every batch: what the inbox knows is acknowledged; what follows a parked key is parked behind it; what
+//! may have been running when a process died runs alone, counted before it starts; the rest runs, key by key
+//! in order, and is committed together with its inbox marks. Only then is anything acknowledged.
+
+mod failure;
+mod run;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tidewire_core::broker::{Pulse, Subscribe};
+use tidewire_core::handler::Run;
+use tidewire_core::{
+    Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, Store, StoreError,
+    Subscription,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::ports::Ports;
+use crate::telemetry::metrics;
+
+pub use failure::Failure;
+
+/// How a consume loop behaves; see `consume.*` and `broker.*` in the configuration.
+#[derive(Clone, Debug)]
+pub struct ConsumeOptions {
+    /// At most so many events per batch, which is also the most in one commit.
+    pub batch: usize,
+    /// At most about so many bytes per batch.
+    pub batch_bytes: usize,
+    /// So many keys at once, for handlers that run per key.
+    pub concurrency: usize,
+    /// Starts of a handler for one event before it is given up.
+    pub max_attempts: u32,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// One event may take so long.
+    pub handler_timeout: Duration,
+    /// Unacknowledged deliveries at once.
+    pub max_in_flight: usize,
+    /// When the broker takes a silent delivery for lost.
+    pub ack_wait: Duration,
+}
+
+impl Default for ConsumeOptions {
+    fn default() -> Self {
+        Self {
+            batch: 512,
+            batch_bytes: 4 << 20,
+            concurrency: 32,
+            max_attempts: 8,
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(300)),
+            handler_timeout: Duration::from_secs(10),
+            max_in_flight: 2_048,
+            ack_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Waits while the store or the broker is away: short, because nothing is counted and nothing is lost.
+const OUTAGE: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+
+/// The loop of one consumer.
+pub struct ConsumeLoop {
+    pub(crate) ports: Ports,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) consumer: Consumer,
+    pub(crate) source: String,
+    pub(crate) options: ConsumeOptions,
+    /// Events this loop handed back without having run them, or for reasons that are not theirs.
+    untouched: Mutex<HashSet<Mark>>,
+}
+
+impl ConsumeLoop {
+    /// A loop for `handler`, whose events are emitted as `source`.
+    pub fn new(ports: &Ports, handler: Arc<dyn Handler>, source: &str, options: ConsumeOptions) -> Self {
+        let consumer = handler.consumer();
+        Self {
+            ports: ports.clone(),
+            handler,
+            consumer,
+            source: source.to_owned(),
+            options,
+            untouched: Mutex::default(),
+        }
+    }
+
+    /// Runs until `stop`, then finishes what is in hand. Outages of the store or the broker are waited out.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut outage = 0;
+        while !stop.is_cancelled() {
+            match self.join().await {
+                Ok(mut subscription) => {
+                    outage = 0;
+                    if let Err(error) = self.serve(subscription.as_mut(), &stop).await {
+                        tracing::warn!(consumer = self.consumer.name, code = error.code(), %error, "the subscription broke; joining again");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(consumer = self.consumer.name, code = error.code(), %error, "cannot subscribe yet");
+                }
+            }
+            outage += 1;
+            self.pause(outage, &stop).await;
+        }
+    }
+
+    async fn join(&self) -> Result<Box<dyn Subscription>, BrokerError> {
+        let request = Subscribe {
+            group: self.consumer.name.clone(),
+            names: self.consumer.names(),
+            max_in_flight: self.options.max_in_flight,
+            ack_wait: self.options.ack_wait,
+        };
+        self.ports.broker.subscribe(request).await
+    }
+
+    async fn serve(&self, subscription: &mut dyn Subscription, stop: &CancellationToken) -> Result<(), BrokerError> {
+        loop {
+            let deliveries = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                next = subscription.next(self.options.batch, self.options.batch_bytes) => next,
+            };
+            match deliveries {
+                Ok(deliveries) => self.take(deliveries, stop).await,
+                Err(BrokerError::Corrupt(reason)) => {
+                    // The broker has set the record aside; the log still holds the event.
+                    tracing::error!(
+                        consumer = self.consumer.name,
+                        code = "broker.corrupt",
+                        reason,
+                        "a record of the broker is damaged"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Deals with one batch: every delivery in it is acknowledged, handed back or (its broker gone) lost to be
+    /// delivered again.
+    pub(crate) async fn take(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) {
+        let pulses: Vec<Pulse> = deliveries.iter().map(Delivery::pulse).collect();
+        tokio::select! {
+            () = self.sort_and_run(deliveries, stop) => {}
+            () = keep_alive(pulses, self.options.ack_wait / 3) => {}
+        }
+    }
+
+    async fn sort_and_run(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) {
+        let Some((fresh, parked)) = self.look_up(deliveries, stop).await else { return };
+        let mut runs: Vec<Vec<Delivery>> = Vec::new();
+        let mut suspects: Vec<Vec<(Delivery, bool)>> = Vec::new();
+        for run in by_key(fresh) {
+            let suspicions: Vec<bool> = run.iter().map(|delivery| self.is_suspect(delivery)).collect();
+            if parked.contains(&run[0].envelope.key) {
+                self.park_followers(run, stop).await;
+            } else if suspicions.contains(&true) {
+                suspects.push(run.into_iter().zip(suspicions).collect());
+            } else {
+                runs.push(run);
+            }
+        }
+        // Alone and one after the other: whatever killed the last process must not take others with it again.
+        for run in suspects {
+            self.run_singly(run, stop).await;
+        }
+        match self.consumer.run {
+            Run::Batch => {
+                self.run_all(runs.into_iter().flatten().collect(), None, stop).await;
+            }
+            Run::PerKey => {
+                futures::stream::iter(runs)
+                    .for_each_concurrent(self.options.concurrency, |run| async {
+                        self.run_all(run, None, stop).await;
+                    })
+                    .await;
+            }
+        }
+    }
+
+    /// Whether an earlier run of this event failed, or began and never said how it ended: a redelivery that
+    /// this loop did not bring about by handing an untouched event back. To be asked once per delivery.
+    fn is_suspect(&self, delivery: &Delivery) -> bool {
+        let mut untouched = self.untouched.lock().unwrap_or_else(PoisonError::into_inner);
+        !untouched.remove(&Mark::of(&delivery.envelope)) && delivery.attempt > 1
+    }
+
+    /// Hands back deliveries that were not tried, or whose failing says nothing about them.
+    pub(crate) fn hand_back<I: IntoIterator<Item = Delivery>>(&self, deliveries: I, after: Duration) {
+        let mut untouched = self.untouched.lock().unwrap_or_else(PoisonError::into_inner);
+        for delivery in deliveries {
+            untouched.insert(Mark::of(&delivery.envelope));
+            delivery.retry(after);
+        }
+    }
+
+    /// What is new to this consumer, and which of its keys are parked. `None` when told to stop meanwhile.
+    async fn look_up(
+        &self,
+        deliveries: Vec<Delivery>,
+        stop: &CancellationToken,
+    ) -> Option<(Vec<Delivery>, BTreeSet<Key>)> {
+        let marks: Vec<Mark> = deliveries.iter().map(|delivery| Mark::of(&delivery.envelope)).collect();
+        let keys: BTreeSet<Key> = deliveries.iter().map(|delivery| delivery.envelope.key.clone()).collect();
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let name = &self.consumer.name;
+        let store = &self.ports.store;
+        let found = self
+            .through_outages(stop, || async {
+                Ok((store.seen(name, &marks).await?, store.parked_keys(name, &keys).await?))
+            })
+            .await;
+        let Some((seen, parked)) = found else {
+            self.hand_back(deliveries, Duration::ZERO);
+            return None;
+        };
+        let mut fresh = Vec::with_capacity(deliveries.len());
+        let mut duplicates = 0;
+        for (delivery, seen) in deliveries.into_iter().zip(seen) {
+            if seen {
+                duplicates += 1;
+                delivery.ack();
+            } else {
+                fresh.push(delivery);
+            }
+        }
+        metrics::duplicates(name, duplicates);
+        Some((fresh, parked))
+    }
+
+    /// Parks what follows on a parked key. If the key is free again by the time of the commit, the events are
+    /// handed back and come as ordinary ones.
+    async fn park_followers(&self, run: Vec<Delivery>, stop: &CancellationToken) {
+        let parks: Vec<Park> = run
+            .iter()
+            .map(|delivery| Park {
+                consumer: self.consumer.name.clone(),
+                envelope: delivery.envelope.clone(),
+                code: "parked.behind".into(),
+                reason: "an earlier event of the same key is parked".into(),
+                attempts: 0,
+                follower: true,
+            })
+            .collect();
+        let count = parks.len();
+        let commit = Commit { park: parks, ..Commit::default() };
+        let outcome = self.through_outages(stop, || self.ports.store.commit(commit.clone())).await;
+        match outcome {
+            Some(Committed::Applied { .. } | Committed::Duplicate) => {
+                metrics::parked(&self.consumer.name, count as u64);
+                run.into_iter().for_each(Delivery::ack);
+            }
+            None => self.hand_back(run, Duration::ZERO),
+        }
+    }
+
+    /// Repeats a call while the store is away. `None` when told to stop, or when trying again cannot help (the
+    /// caller hands its deliveries back and they come again).
+    pub(crate) async fn through_outages<T, F>(&self, stop: &CancellationToken, call: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut outage = 0;
+        loop {
+            match call().await {
+                Ok(value) => return Some(value),
+                Err(error) if error.is_transient() && !stop.is_cancelled() => {
+                    outage += 1;
+                    tracing::warn!(consumer = self.consumer.name, code = error.code(), %error, "the store is away; waiting");
+                    self.pause(outage, stop).await;
+                }
+                Err(StoreError::Conflict(_)) => return None,
+                Err(error) => {
+                    tracing::error!(consumer = self.consumer.name, code = error.code(), %error, "the store refuses");
+                    self.pause(outage + 1, stop).await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn pause(&self, outage: u32, stop: &CancellationToken) {
+        let wait = OUTAGE.after(outage, self.ports.clock.random());
+        let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.ports.store
+    }
+}
+
+/// Hands deliveries back whose earlier run counts, to come again after `after`.
+pub(crate) fn hand_back(deliveries: impl IntoIterator<Item = Delivery>, after: Duration) {
+    for delivery in deliveries {
+        delivery.retry(after);
+    }
+}
+
+/// Deliveries grouped by key, keys in the order of their first delivery, each key in order.
+fn by_key(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut at = std::collections::HashMap::new();
+    let mut runs: Vec<Vec<Delivery>> = Vec::new();
+    for delivery in deliveries {
+        let index = *at.entry(delivery.envelope.key.clone()).or_insert_with(|| {
+            runs.push(Vec::new());
+            runs.len() - 1
+        });
+        runs[index].push(delivery);
+    }
+    runs
+}
+
+async fn keep_alive(pulses: Vec<Pulse>, every: Duration) {
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(10)));
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        pulses.iter().for_each(Pulse::progress);
+    }
+}
+
+/// The events of deliveries, for [`tidewire_core::Handler::prepare`].
+pub(crate) fn envelopes(deliveries: &[Delivery]) -> Vec<&Envelope> {
+    deliveries.iter().map(|delivery| &delivery.envelope).collect()
+}

@@ -1,0 +1,118 @@
+//! The timer loop: wakes handlers when a timer they set is due.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures::StreamExt;
+use tidewire_core::handler::Kind;
+use tidewire_core::{Commit, Committed, Handler, StoreError, Timer, TimerWrite, Unit};
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::{ConsumeLoop, ConsumeOptions};
+use crate::ports::Ports;
+
+/// Timers fetched at once, which also bounds what comes due together after an outage.
+const BATCH: usize = 256;
+/// Timers fired at once.
+const CONCURRENCY: usize = 16;
+/// The longest sleep: a timer set by another process is seen this late at the worst.
+const MAX_SLEEP: Duration = Duration::from_millis(500);
+/// How often a firing is done again at once after losing a race.
+const MAX_CONFLICTS: u32 = 20;
+
+/// Fires the timers of a set of handlers. Several loops may run: a timer fires once, whoever is first.
+pub struct TimerLoop {
+    ports: Ports,
+    owners: HashMap<String, ConsumeLoop>,
+}
+
+impl TimerLoop {
+    /// A loop for `handlers`, each with the source its events are emitted as.
+    pub fn new(ports: &Ports, handlers: &[(Arc<dyn Handler>, String)], options: &ConsumeOptions) -> Self {
+        let runner = |(handler, source): &(Arc<dyn Handler>, String)| {
+            let runner = ConsumeLoop::new(ports, handler.clone(), source, options.clone());
+            (runner.consumer.name.clone(), runner)
+        };
+        Self { ports: ports.clone(), owners: handlers.iter().map(runner).collect() }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let owners: Vec<String> = self.owners.keys().cloned().collect();
+        while !stop.is_cancelled() {
+            let now = self.ports.clock.now();
+            match self.ports.store.due_timers(&owners, now, BATCH).await {
+                Ok(due) if !due.is_empty() => {
+                    futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |timer| self.fire(timer)).await;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(code = error.code(), %error, "cannot look for due timers"),
+            }
+            let _ = tokio::time::timeout(self.sleep(&owners).await, stop.cancelled()).await;
+        }
+    }
+
+    async fn sleep(&self, owners: &[String]) -> Duration {
+        let next = self.ports.store.next_due(owners).await.ok().and_then(|(timer, _)| timer);
+        let until = next.map(|due| (due - self.ports.clock.now()).to_std().unwrap_or_default());
+        until.unwrap_or(MAX_SLEEP).clamp(Duration::from_millis(1), MAX_SLEEP)
+    }
+
+    async fn fire(&self, timer: Timer) {
+        let Some(runner) = self.owners.get(&timer.owner) else { return };
+        for _ in 0..=MAX_CONFLICTS {
+            match self.attempt(runner, &timer).await {
+                Ok(_) => return,
+                Err(Unfired::Lost) => {}
+                Err(Unfired::Later(reason)) => {
+                    tracing::warn!(consumer = timer.owner, timer = timer.id, key = %timer.key, reason, "a timer could not be fired; trying again");
+                    break;
+                }
+            }
+        }
+        self.postpone(runner, timer).await;
+    }
+
+    async fn attempt(&self, runner: &ConsumeLoop, timer: &Timer) -> Result<Committed, Unfired> {
+        let mut unit = Unit::new(self.ports.store.clone(), self.ports.clock.clone(), &timer.owner, &runner.source);
+        let mut cx = unit.context(None, 1);
+        let woken = runner.guard(runner.handler.wake(timer, &mut cx)).await;
+        woken.map_err(|failure| Unfired::Later(failure.error.to_string()))?;
+        cx.keep();
+        let mut commit = unit.into_commit();
+        commit.timers.insert(0, TimerWrite::Fire { owner: timer.owner.clone(), id: timer.id.clone() });
+        if runner.consumer.kind == Kind::Saga
+            && tidewire_core::failpoint::reach("saga.before_commit") == tidewire_core::failpoint::Asked::Fail
+        {
+            return Err(Unfired::Later("failpoint".into()));
+        }
+        match self.ports.store.commit(commit).await {
+            Ok(committed) => Ok(committed),
+            Err(StoreError::Conflict(_)) => Err(Unfired::Lost),
+            Err(error) => Err(Unfired::Later(error.to_string())),
+        }
+    }
+
+    /// Moves a timer that could not be fired, so that it does not stand in the way of others.
+    async fn postpone(&self, runner: &ConsumeLoop, mut timer: Timer) {
+        let wait = runner.options.backoff.after(2, self.ports.clock.random());
+        timer.due = self.ports.clock.now() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::seconds(1));
+        let fire = TimerWrite::Fire { owner: timer.owner.clone(), id: timer.id.clone() };
+        let commit = Commit { timers: vec![fire, TimerWrite::Set(timer)], ..Commit::default() };
+        if let Err(error) = self.ports.store.commit(commit).await {
+            tracing::debug!(%error, "the timer stays due");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Why a timer did not fire.
+enum Unfired {
+    /// Somebody changed what it touches.
+    Lost,
+    /// Something that takes time to pass.
+    Later(String),
+}
