@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use tidewire_core::{Envelope, Event, EventType, SchemaError};
+use tidewire_core::{Envelope, Event, EventType, Key, SchemaError};
 
 /// One event type: what others need to know of it without knowing its Rust type.
 pub struct Entry {
@@ -22,6 +22,8 @@ pub struct Entry {
     pub check: fn(&Envelope) -> Result<(), SchemaError>,
     /// The data as the current version has it.
     pub current: fn(&Envelope) -> Result<Value, SchemaError>,
+    /// The key of an event of this type, which its data alone decides.
+    pub key: fn(&Envelope) -> Result<Key, SchemaError>,
     older: &'static [(u16, &'static str)],
 }
 
@@ -40,6 +42,7 @@ impl Entry {
                 serde_json::to_value(&event)
                     .map_err(|error| SchemaError::Malformed { ty: E::TYPE, reason: error.to_string() })
             },
+            key: |envelope| E::decode(envelope).map(|event| event.key()),
             older,
         }
     }
