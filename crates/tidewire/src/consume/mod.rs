@@ -18,6 +18,7 @@ use tidewire_core::{
     Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, Store, StoreError,
     Subscription,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
@@ -71,6 +72,8 @@ pub struct ConsumeLoop {
     pub(crate) consumer: Consumer,
     pub(crate) source: String,
     pub(crate) options: ConsumeOptions,
+    /// Turns of handlers: so many keys at once.
+    handlers: Semaphore,
     /// Events this loop handed back without having run them, or for reasons that are not theirs.
     untouched: Mutex<HashSet<Mark>>,
 }
@@ -79,14 +82,9 @@ impl ConsumeLoop {
     /// A loop for `handler`, whose events are emitted as `source`.
     pub fn new(ports: &Ports, handler: Arc<dyn Handler>, source: &str, options: ConsumeOptions) -> Self {
         let consumer = handler.consumer();
-        Self {
-            ports: ports.clone(),
-            handler,
-            consumer,
-            source: source.to_owned(),
-            options,
-            untouched: Mutex::default(),
-        }
+        let handlers = Semaphore::new(options.concurrency.max(1));
+        let source = source.to_owned();
+        Self { ports: ports.clone(), handler, consumer, source, options, handlers, untouched: Mutex::default() }
     }
 
     /// Runs until `stop`, then finishes what is in hand. Outages of the store or the broker are waited out.
@@ -175,8 +173,9 @@ impl ConsumeLoop {
                 self.run_all(runs.into_iter().flatten().collect(), None, stop).await;
             }
             Run::PerKey => {
+                // Handlers take turns (`handlers`); commits do not, so that they share their flushes.
                 futures::stream::iter(runs)
-                    .for_each_concurrent(self.options.concurrency, |run| async {
+                    .for_each_concurrent(None, |run| async {
                         self.run_all(run, None, stop).await;
                     })
                     .await;

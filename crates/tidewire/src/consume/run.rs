@@ -126,6 +126,8 @@ impl ConsumeLoop {
     }
 
     async fn handle_all(&self, deliveries: Vec<Delivery>) -> Handled {
+        // Never closed, so this cannot fail; without a turn it would only be faster than asked.
+        let _turn = self.handlers.acquire().await.ok();
         let mut unit = Unit::new(self.ports.store.clone(), self.ports.clock.clone(), &self.consumer.name, &self.source);
         let prepared = {
             let mut cx = unit.context(None, 1);

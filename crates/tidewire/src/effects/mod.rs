@@ -82,23 +82,31 @@ impl EffectLoop {
         Self { ports: ports.clone(), callers, options, owner }
     }
 
-    /// Runs until `stop`.
+    /// Runs until `stop`. The lease is taken only when there is something to do: an idle process writes nothing.
     pub async fn run(self, stop: CancellationToken) {
+        let mut held = None;
         while !stop.is_cancelled() {
-            let idle = match self.ports.store.lease(LEASE, &self.owner, LEASE_TTL).await {
-                Ok(Some(epoch)) => self.carry_out(epoch).await,
-                Ok(None) => Ok(true),
-                Err(error) => Err(error),
-            };
-            match idle {
-                Ok(false) => continue,
-                Ok(true) => {}
+            match self.round(&mut held).await {
+                Ok(true) => continue,
+                Ok(false) => {}
                 Err(error) => tracing::warn!(code = error.code(), %error, "effects have to wait"),
             }
             let _ = tokio::time::timeout(self.sleep().await, stop.cancelled()).await;
         }
-        if let Ok(Some(epoch)) = self.ports.store.lease(LEASE, &self.owner, LEASE_TTL).await {
+        if let Some(epoch) = held {
             let _ = self.ports.store.release(LEASE, &self.owner, epoch).await;
+        }
+    }
+
+    /// One round. Answers whether something was carried out.
+    async fn round(&self, held: &mut Option<u64>) -> Result<bool, StoreError> {
+        if self.ports.store.due_effects(self.ports.clock.now(), 1).await?.is_empty() {
+            return Ok(false);
+        }
+        *held = self.ports.store.lease(LEASE, &self.owner, LEASE_TTL).await?;
+        match *held {
+            Some(epoch) => self.carry_out(epoch).await,
+            None => Ok(false),
         }
     }
 
@@ -108,11 +116,11 @@ impl EffectLoop {
         until.unwrap_or(MAX_SLEEP).clamp(Duration::from_millis(5), MAX_SLEEP)
     }
 
-    /// One round under the lease. Answers whether there was nothing to do.
+    /// Carries out what is due, under the lease; read again, because somebody may just have done it.
     async fn carry_out(&self, epoch: u64) -> Result<bool, StoreError> {
         let due = self.ports.store.due_effects(self.ports.clock.now(), self.options.concurrency).await?;
         if due.is_empty() {
-            return Ok(true);
+            return Ok(false);
         }
         let outcomes: Vec<EffectOutcome> = futures::stream::iter(due)
             .map(|due| self.attempt(due))
@@ -124,7 +132,7 @@ impl EffectLoop {
         }
         let fence = Some(Fence { lease: LEASE.into(), epoch });
         self.ports.store.commit(Commit { settled: outcomes, fence, ..Commit::default() }).await?;
-        Ok(false)
+        Ok(true)
     }
 
     async fn attempt(&self, due: DueEffect) -> EffectOutcome {

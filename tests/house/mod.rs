@@ -1,0 +1,12 @@
+//! Promises about the house itself: its floors, its map, its words.
+
+mod floors;
+mod map;
+mod words;
+
+use std::path::{Path, PathBuf};
+
+/// The top of the repository.
+pub fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+}
