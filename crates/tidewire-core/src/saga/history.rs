@@ -39,9 +39,7 @@ pub enum What {
     Stuck,
     /// A late reply set the stuck saga going again.
     Revived,
-    /// This build does not know the saga's definition.
-    Stalled,
-    /// This build knows it again.
+    /// It was stalled, and a build that knows its definition went on with it.
     Resumed,
     /// An input meant nothing.
     Ignored,

@@ -143,9 +143,12 @@ pub struct SagaLog<S> {
     pub status: Status,
     /// Raised whenever it turns back or tries again what failed.
     pub epoch: u32,
-    /// Why it turned back, or why it is stuck.
+    /// Why it turned back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Why it is stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck: Option<Failure>,
     /// When it started.
     pub started_at: DateTime<Utc>,
     /// When it last changed.

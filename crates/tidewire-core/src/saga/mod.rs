@@ -1,5 +1,23 @@
 //! Sagas: long workflows as data and a pure reducer.
+//!
+//! A [`Saga`] is a [`Plan`] of [`Step`]s: a request each, the replies it may have, and its undo. A checked
+//! [`Definition`] moves the [`SagaLog`] of one instance by one [`Input`] at a time; whatever comes in, in whatever
+//! order and however often, every instance ends completed, undone, or stuck with a reason.
 
+pub mod advance;
+pub mod definition;
+pub mod history;
+pub mod log;
+pub mod plan;
 mod reference;
+pub mod stall;
+pub mod step;
+#[cfg(test)]
+mod tests;
 
+pub use advance::{Advanced, Ignored, Input, TimerWish};
+pub use definition::{Definition, InvalidDefinition, Saga};
+pub use log::{SagaLog, Status, StepLog, StepStatus};
+pub use plan::{Plan, Steps};
 pub use reference::{Direction, Failure, SAGA_EPOCH, SAGA_ID, SAGA_STEP, SagaRef, saga_id};
+pub use step::{Policy, Step, StepKind};

@@ -92,7 +92,7 @@ impl<G: Saga> Definition<G> {
 }
 
 /// Stalls a stored saga, or adds to one that is stalled, without understanding more of it than its head.
-/// Everything else stays byte for byte what the other build wrote.
+/// Everything else stays what the other build wrote. Answers with the status it had before this call.
 pub fn stall(
     mut raw: Value,
     reason: &str,
@@ -113,8 +113,11 @@ pub fn stall(
         }
         stall.waiting.push(input.clone());
     }
-    raw["status"] = serde_json::to_value(Status::Stalled).map_err(unreadable)?;
-    raw["stall"] = serde_json::to_value(stall).map_err(unreadable)?;
+    let status = serde_json::to_value(Status::Stalled).map_err(unreadable)?;
+    let stall = serde_json::to_value(stall).map_err(unreadable)?;
+    let Value::Object(members) = &mut raw else { return Err(StallError::Unreadable("not an object".into())) };
+    members.insert("status".into(), status);
+    members.insert("stall".into(), stall);
     Ok((raw, was))
 }
 
@@ -123,6 +126,8 @@ impl<S> SagaLog<S> {
     pub(super) fn unstall(&mut self, now: DateTime<Utc>) -> Vec<Envelope> {
         let Some(stall) = self.stall.take() else { return Vec::new() };
         self.status = stall.was;
+        // Stalling moved the timer.
+        self.timer = None;
         self.history.push(Entry::new(now, What::Resumed).note(stall.reason));
         stall.waiting
     }

@@ -101,9 +101,10 @@ pub(super) struct StepSpec<S> {
 impl<S> StepSpec<S> {
     /// Everything that may answer its requests.
     pub(super) fn replies(&self) -> impl Iterator<Item = &EventType> {
-        let undo = self.undo.iter().flat_map(|undo| {
-            std::iter::once(&undo.undone.ty).chain(undo.failed.as_ref().map(|failed| &failed.ty))
-        });
+        let undo = self
+            .undo
+            .iter()
+            .flat_map(|undo| std::iter::once(&undo.undone.ty).chain(undo.failed.as_ref().map(|failed| &failed.ty)));
         [&self.done.ty, &self.failed.ty].into_iter().chain(undo)
     }
 }

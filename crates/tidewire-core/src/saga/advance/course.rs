@@ -1,0 +1,379 @@
+//! One transition: the log as it changes, and what is emitted on the way.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::{Advanced, Ignored, Input, TimerWish, clipped};
+use crate::draft::Draft;
+use crate::event::SchemaError;
+use crate::saga::definition::{Definition, Saga};
+use crate::saga::history::{Entry, What};
+use crate::saga::log::{Due, SagaLog, Status, StepLog, StepStatus, Then};
+use crate::saga::reference::{Direction, Failure, SagaRef, emitted_id, request_id};
+use crate::saga::step::{StepKind, StepSpec};
+
+pub(super) struct Course<'a, G: Saga> {
+    pub(super) definition: &'a Definition<G>,
+    pub(super) log: SagaLog<G::State>,
+    pub(super) now: DateTime<Utc>,
+    drafts: Vec<Draft>,
+    ignored: Option<Ignored>,
+}
+
+impl<'a, G: Saga> Course<'a, G> {
+    pub(super) fn new(definition: &'a Definition<G>, log: SagaLog<G::State>, now: DateTime<Utc>) -> Self {
+        Self { definition, log, now, drafts: Vec::new(), ignored: None }
+    }
+
+    /// The transition's result.
+    pub(super) fn end(mut self) -> Advanced<G::State> {
+        let due = self.log.due();
+        let timer = match (self.log.timer, due) {
+            // A timer that fires too early costs one look; moving it at every step would cost a write each.
+            (Some(set), Some(due)) if set <= due => None,
+            (_, Some(due)) => Some(TimerWish::Set(due)),
+            (Some(_), None) => Some(TimerWish::Cancel),
+            (None, None) => None,
+        };
+        if let Some(wish) = timer {
+            self.log.timer = if wish == TimerWish::Cancel { None } else { due };
+        }
+        Advanced { log: self.log, drafts: self.drafts, timer, ignored: self.ignored }
+    }
+
+    pub(super) fn take(&mut self, input: Input<'_>) {
+        self.ignored = match input {
+            Input::Started(_) => Some(Ignored::StartedBefore),
+            Input::Reply(reply) => self.reply(reply).err(),
+            Input::Wake => {
+                self.log.timer = None;
+                self.wake().err()
+            }
+        };
+        match self.ignored {
+            None => self.log.updated_at = self.now,
+            // An early timer is our own doing.
+            Some(Ignored::Early) => {}
+            Some(reason) => {
+                self.log.ignored = self.log.ignored.saturating_add(1);
+                let entry = Entry::new(self.now, What::Ignored).note(reason.as_str());
+                let entry = match input {
+                    Input::Reply(event) | Input::Started(event) => entry.event(&event.id),
+                    Input::Wake => entry,
+                };
+                self.log.history.push(entry);
+            }
+        }
+    }
+
+    // ── forward and back ────────────────────────────────────────────────────────────────────────────
+
+    /// Does whatever can be done without waiting.
+    pub(super) fn go_on(&mut self) {
+        loop {
+            let moved = match self.log.status {
+                Status::Running => self.forward(),
+                Status::Compensating => self.back(),
+                Status::Completed | Status::Undone | Status::Stuck | Status::Stalled => false,
+            };
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Asks for the next step once the last one happened.
+    fn forward(&mut self) -> bool {
+        if self.log.steps.last().is_some_and(|step| step.status != StepStatus::Ok) {
+            return false;
+        }
+        let next = self.log.steps.len();
+        match self.definition.steps.get(next) {
+            None => self.complete(),
+            Some(spec) => {
+                self.log.steps.push(StepLog {
+                    name: spec.name.to_owned(),
+                    status: StepStatus::Sent,
+                    epoch: self.log.epoch,
+                    attempts: 0,
+                    undo_attempts: 0,
+                    request: None,
+                    undo_request: None,
+                    started_at: self.now,
+                    updated_at: self.now,
+                    due: None,
+                    failure: None,
+                });
+                self.send(next, Direction::Do);
+            }
+        }
+        true
+    }
+
+    /// Asks for the undo of the last step that may have happened.
+    fn back(&mut self) -> bool {
+        let open = |step: &StepLog| match step.status {
+            StepStatus::Ok | StepStatus::Sent | StepStatus::Unknown | StepStatus::Undoing | StepStatus::UndoFailed => {
+                true
+            }
+            StepStatus::Failed | StepStatus::Undone => false,
+        };
+        let Some(at) = self.log.steps.iter().rposition(open) else {
+            self.finish_undone();
+            return true;
+        };
+        if matches!(self.log.steps[at].status, StepStatus::Undoing | StepStatus::UndoFailed) {
+            return false;
+        }
+        if self.definition.steps.get(at).is_some_and(|spec| spec.undo.is_some()) {
+            self.set(at, StepStatus::Undoing);
+            self.next_epoch(at);
+            self.send(at, Direction::Undo);
+        } else {
+            self.set(at, StepStatus::Undone);
+        }
+        true
+    }
+
+    /// A step will not happen: undo what did, unless there is no way back.
+    pub(super) fn turn_back(&mut self, at: usize, failure: Failure) {
+        let spec = |n: usize| self.definition.steps.get(n);
+        let happened = |step: &StepLog| !matches!(step.status, StepStatus::Failed);
+        let committed = self.log.steps.iter().enumerate().any(|(n, step)| match spec(n).map(|spec| spec.kind) {
+            Some(StepKind::Compensatable) => false,
+            Some(StepKind::Pivot) => happened(step),
+            Some(StepKind::Retriable) | None => true,
+        });
+        if committed {
+            return self.stick(at, failure);
+        }
+        let entry = self.entry(What::TurnedBack, at, Direction::Do);
+        self.log.history.push(entry);
+        self.log.status = Status::Compensating;
+        self.log.failure = Some(failure);
+    }
+
+    // ── the three ends ──────────────────────────────────────────────────────────────────────────────
+
+    fn complete(&mut self) {
+        self.log.status = Status::Completed;
+        match self.definition.saga.completed(&self.log) {
+            Ok(drafts) => {
+                self.log.history.push(Entry::new(self.now, What::Completed));
+                self.emit(drafts);
+            }
+            Err(error) => self.stick(self.log.steps.len().saturating_sub(1), unwritable(&error)),
+        }
+    }
+
+    fn finish_undone(&mut self) {
+        let unknown = || Failure::new("saga.undone", "the saga was undone");
+        let failure = self.log.failure.clone().unwrap_or_else(unknown);
+        self.log.status = Status::Undone;
+        match self.definition.saga.undone(&self.log, &failure) {
+            Ok(drafts) => {
+                self.log.history.push(Entry::new(self.now, What::AllUndone));
+                self.emit(drafts);
+            }
+            Err(error) => self.stick(0, unwritable(&error)),
+        }
+    }
+
+    /// Goes neither forward nor back.
+    pub(super) fn stick(&mut self, at: usize, failure: Failure) {
+        self.log.status = Status::Stuck;
+        let name = self.log.steps.get(at).map(|step| step.name.clone()).unwrap_or_default();
+        let entry = self.entry(What::Stuck, at, Direction::Do).note(&failure.reason);
+        self.log.history.push(entry);
+        let stuck = self.definition.saga.stuck(&self.log, &name, &failure.reason);
+        self.log.stuck = Some(failure);
+        match stuck {
+            Ok(drafts) => self.emit(drafts),
+            // It is stuck all the same, and listed as such.
+            Err(error) => self.log.history.push(Entry::new(self.now, What::Stuck).note(error)),
+        }
+    }
+
+    // ── sending ─────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn next_epoch(&mut self, at: usize) {
+        self.log.epoch = self.log.epoch.saturating_add(1);
+        self.log.steps[at].epoch = self.log.epoch;
+    }
+
+    /// Sends the next request of a step in one direction.
+    pub(super) fn send(&mut self, at: usize, direction: Direction) {
+        let Some(spec) = self.definition.steps.get(at) else { return };
+        let request = match direction {
+            Direction::Do => Some(&spec.request),
+            Direction::Undo => spec.undo.as_ref().map(|undo| &undo.request),
+        };
+        let Some(request) = request else { return };
+        let draft = match (request.make)(&self.log.state) {
+            Ok(draft) => draft,
+            Err(error) => return self.unsendable(at, direction, unwritable(&error)),
+        };
+        let step = &mut self.log.steps[at];
+        let attempts = if direction == Direction::Do { &mut step.attempts } else { &mut step.undo_attempts };
+        *attempts = attempts.saturating_add(1);
+        let id = request_id(self.log.id, &step.name, direction, *attempts);
+        match direction {
+            Direction::Do => step.request = Some(id),
+            Direction::Undo => step.undo_request = Some(id),
+        }
+        step.due = Some(Due { at: later(self.now, spec.policy.deadline), then: Then::Deadline });
+        step.updated_at = self.now;
+        let at_step = SagaRef { id: self.log.id, step: step.name.clone(), epoch: step.epoch };
+        let what = if direction == Direction::Do { What::Requested } else { What::UndoRequested };
+        let entry = self.entry(what, at, direction).event(id);
+        self.log.history.push(entry);
+        self.push(at_step.stamp(draft), id);
+    }
+
+    fn unsendable(&mut self, at: usize, direction: Direction, failure: Failure) {
+        self.fail(at, if direction == Direction::Do { StepStatus::Failed } else { StepStatus::UndoFailed }, &failure);
+        match direction {
+            Direction::Do => self.turn_back(at, failure),
+            Direction::Undo => self.stick(at, failure),
+        }
+    }
+
+    fn emit(&mut self, drafts: Vec<Draft>) {
+        for draft in drafts {
+            let id = emitted_id(self.log.id, self.log.emitted);
+            self.log.emitted = self.log.emitted.saturating_add(1);
+            self.push(draft, id);
+        }
+    }
+
+    fn push(&mut self, draft: Draft, id: Uuid) {
+        // Named here, because a timer is no cause whose flow could be inherited.
+        let correlationid = Some(self.log.correlationid.clone());
+        self.drafts.push(Draft { id: Some(id.to_string()), correlationid, ..draft });
+    }
+
+    // ── waiting ─────────────────────────────────────────────────────────────────────────────────────
+
+    fn wake(&mut self) -> Result<(), Ignored> {
+        if self.log.status.is_over() {
+            return Err(Ignored::Over);
+        }
+        let mut early = true;
+        for at in 0..self.log.steps.len() {
+            let Some(due) = self.log.steps[at].due.filter(|due| due.at <= self.now) else { continue };
+            early = false;
+            self.log.steps[at].due = None;
+            match due.then {
+                Then::Retry => {
+                    self.next_epoch(at);
+                    self.send(at, self.direction(at));
+                }
+                Then::Deadline => self.deadline(at),
+            }
+        }
+        self.go_on();
+        if early { Err(Ignored::Early) } else { Ok(()) }
+    }
+
+    /// A request got no reply in time: it is repeated within its epoch, so that the participant knows it again.
+    fn deadline(&mut self, at: usize) {
+        let Some(spec) = self.definition.steps.get(at) else { return };
+        let direction = self.direction(at);
+        let entry = self.entry(What::DeadlinePassed, at, direction);
+        self.log.history.push(entry);
+        if self.attempts_left(at, spec, direction) {
+            return self.send(at, direction);
+        }
+        let what = if direction == Direction::Do { "the step" } else { "the undo" };
+        let reason = format!("no reply to {} requests for {what} `{}`", self.attempts(at, direction), spec.name);
+        let failure = Failure::new("saga.no_reply", reason);
+        match (direction, spec.kind) {
+            (Direction::Do, StepKind::Compensatable) => {
+                self.fail(at, StepStatus::Unknown, &failure);
+                self.turn_back(at, failure);
+            }
+            (Direction::Do, StepKind::Pivot | StepKind::Retriable) => {
+                self.fail(at, StepStatus::Unknown, &failure);
+                self.stick(at, failure);
+            }
+            (Direction::Undo, _) => {
+                self.fail(at, StepStatus::UndoFailed, &failure);
+                self.stick(at, failure);
+            }
+        }
+    }
+
+    /// Tries again what failed, after a wait; or sticks when it was tried often enough.
+    pub(super) fn retry(&mut self, at: usize, spec: &StepSpec<G::State>, direction: Direction, failure: Failure) {
+        if !self.attempts_left(at, spec, direction) {
+            let last = if direction == Direction::Do { StepStatus::Failed } else { StepStatus::UndoFailed };
+            self.fail(at, last, &failure);
+            return self.stick(at, failure);
+        }
+        let status = self.log.steps[at].status;
+        self.fail(at, status, &failure);
+        // Jitter that is the same each time the same decision is taken.
+        let seed = request_id(self.log.id, spec.name, direction, self.attempts(at, direction)).as_u64_pair().0;
+        let wait = spec.policy.backoff.after(self.attempts(at, direction), seed);
+        self.log.steps[at].due = Some(Due { at: later(self.now, wait), then: Then::Retry });
+    }
+
+    fn attempts(&self, at: usize, direction: Direction) -> u32 {
+        let step = &self.log.steps[at];
+        if direction == Direction::Do { step.attempts } else { step.undo_attempts }
+    }
+
+    fn attempts_left(&self, at: usize, spec: &StepSpec<G::State>, direction: Direction) -> bool {
+        let policy = &spec.policy;
+        let most = if direction == Direction::Do { policy.attempts } else { policy.undo_attempts };
+        self.attempts(at, direction) < most
+    }
+
+    fn direction(&self, at: usize) -> Direction {
+        match self.log.steps[at].status {
+            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => Direction::Undo,
+            StepStatus::Sent | StepStatus::Ok | StepStatus::Failed | StepStatus::Unknown => Direction::Do,
+        }
+    }
+
+    // ── writing down ────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn set(&mut self, at: usize, status: StepStatus) {
+        let step = &mut self.log.steps[at];
+        step.status = status;
+        step.due = None;
+        step.updated_at = self.now;
+    }
+
+    pub(super) fn fail(&mut self, at: usize, status: StepStatus, failure: &Failure) {
+        let direction = self.direction(at);
+        self.set(at, status);
+        self.log.steps[at].failure = Some(clipped(failure.clone()));
+        let what = match (status, direction) {
+            (StepStatus::Unknown, _) => What::Unknown,
+            (_, Direction::Do) => What::Failed,
+            (_, Direction::Undo) => What::UndoFailed,
+        };
+        let note = format!("{}: {}", failure.code, failure.reason);
+        let entry = self.entry(what, at, direction).note(note);
+        self.log.history.push(entry);
+    }
+
+    pub(super) fn entry(&self, what: What, at: usize, direction: Direction) -> Entry {
+        let entry = Entry::new(self.now, what);
+        match self.log.steps.get(at) {
+            Some(step) => entry.step(&step.name, self.attempts(at, direction)),
+            None => entry,
+        }
+    }
+}
+
+fn unwritable(error: &SchemaError) -> Failure {
+    clipped(Failure::new("saga.event_invalid", error.to_string()))
+}
+
+fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

@@ -1,0 +1,160 @@
+//! The reducer: from a saga's log and an input to its next log and what is to be emitted.
+//!
+//! Pure and total: every status takes every input, the same log and input give the same answer, and what means
+//! nothing is counted, never an error.
+
+mod course;
+mod reply;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::definition::{Definition, Saga};
+use super::history::{Entry, History, What};
+use super::log::{SagaLog, Status};
+use super::reference::{Failure, saga_id};
+use crate::draft::Draft;
+use crate::envelope::Envelope;
+use crate::event::{Event, SchemaError};
+
+use course::Course;
+
+/// The longest reason kept, in characters: it comes from participants, and is read by people.
+const MAX_REASON: usize = 1_000;
+/// The longest code kept, in characters.
+const MAX_CODE: usize = 100;
+
+/// Something that may move a saga.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// The event that starts it, once more.
+    Started(&'a Envelope),
+    /// An event that may be a reply.
+    Reply(&'a Envelope),
+    /// The timer fired: look what is due.
+    Wake,
+}
+
+/// Why an input meant nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ignored {
+    /// The saga was started by this event before.
+    StartedBefore,
+    /// The event does not say which saga it replies to, or names another one.
+    NoReply,
+    /// There is no such step, or it was not asked for.
+    NotAsked,
+    /// The event is no reply of the step it names.
+    WrongStep,
+    /// A reply to a request that the saga no longer waits for.
+    Late,
+    /// The same was replied before.
+    Repeated,
+    /// Nothing is due yet.
+    Early,
+    /// The saga is over.
+    Over,
+}
+
+impl Ignored {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StartedBefore => "started_before",
+            Self::NoReply => "no_reply",
+            Self::NotAsked => "not_asked",
+            Self::WrongStep => "wrong_step",
+            Self::Late => "late",
+            Self::Repeated => "repeated",
+            Self::Early => "early",
+            Self::Over => "over",
+        }
+    }
+}
+
+/// What is to be done about the saga's one timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerWish {
+    /// Set or move it.
+    Set(DateTime<Utc>),
+    /// Take it back.
+    Cancel,
+}
+
+/// A saga after an input. All of it becomes true in one commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advanced<S> {
+    /// Its log now.
+    pub log: SagaLog<S>,
+    /// What it emits, each with a fixed id: deciding twice emits once.
+    pub drafts: Vec<Draft>,
+    /// What becomes of its timer; `None` leaves it.
+    pub timer: Option<TimerWish>,
+    /// Why the input meant nothing, if so.
+    pub ignored: Option<Ignored>,
+}
+
+impl<G: Saga> Definition<G> {
+    /// The id of the saga that `event` starts, if it is of the starting type.
+    pub fn id_for(&self, event: &Envelope) -> Option<Uuid> {
+        (event.ty.name() == G::Start::TYPE.name()).then(|| saga_id(G::NAME, &event.id))
+    }
+
+    /// Starts a saga, if `event` does start one.
+    pub fn begin(&self, event: &Envelope, now: DateTime<Utc>) -> Result<Option<Advanced<G::State>>, SchemaError> {
+        let start = G::Start::decode(event)?;
+        let Some(state) = self.saga.start(&start, event) else { return Ok(None) };
+        let mut history = History::default();
+        history.push(Entry::new(now, What::Started).event(&event.id));
+        let log = SagaLog {
+            id: saga_id(G::NAME, &event.id),
+            saga: G::NAME.to_owned(),
+            definition: G::DEFINITION,
+            fingerprint: self.fingerprint().to_owned(),
+            key: event.key.clone(),
+            correlationid: event.correlationid.clone().unwrap_or_else(|| event.id.clone()),
+            cause: event.id.clone(),
+            status: Status::Running,
+            epoch: 1,
+            failure: None,
+            stuck: None,
+            started_at: now,
+            updated_at: now,
+            state,
+            steps: Vec::new(),
+            history,
+            ignored: 0,
+            emitted: 0,
+            timer: None,
+            stall: None,
+        };
+        let mut course = Course::new(self, log, now);
+        course.go_on();
+        Ok(Some(course.end()))
+    }
+
+    /// Moves a saga by one input. A stalled saga that this build can read goes on first with what arrived while
+    /// it was stalled.
+    pub fn advance(&self, log: SagaLog<G::State>, input: Input<'_>, now: DateTime<Utc>) -> Advanced<G::State> {
+        let mut course = Course::new(self, log, now);
+        for waiting in course.log.unstall(now) {
+            course.take(Input::Reply(&waiting));
+        }
+        course.take(input);
+        course.end()
+    }
+}
+
+fn clip(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn clipped(failure: Failure) -> Failure {
+    Failure { code: clip(&failure.code, MAX_CODE), reason: clip(&failure.reason, MAX_REASON) }
+}
