@@ -61,14 +61,14 @@ pub struct Entry {
     /// The id of the event that was emitted or came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// More of it.
+    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl Entry {
     pub(super) fn new(at: DateTime<Utc>, what: What) -> Self {
-        Self { at, what, step: None, attempt: None, event: None, note: None }
+        Self { at, what, step: None, attempt: None, event: None, reason: None }
     }
 
     pub(super) fn step(mut self, step: &str, attempt: u32) -> Self {
@@ -82,8 +82,8 @@ impl Entry {
         self
     }
 
-    pub(super) fn note(mut self, note: impl ToString) -> Self {
-        self.note = Some(note.to_string());
+    pub(super) fn because(mut self, reason: impl ToString) -> Self {
+        self.reason = Some(reason.to_string());
         self
     }
 }

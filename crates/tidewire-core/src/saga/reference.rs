@@ -82,6 +82,18 @@ impl SagaRef {
     }
 }
 
+/// The longest reason kept, in characters: it comes from participants, travels in events, and is read by people.
+const MAX_REASON: usize = 1_000;
+/// The longest code kept, in characters, as the schemas of events have it.
+const MAX_CODE: usize = 64;
+
+fn clip(text: String, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some(_) => text.chars().take(limit - 1).chain(['…']).collect(),
+        None => text,
+    }
+}
+
 /// Why a step or an undo did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -92,8 +104,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure.
+    /// A failure. What is longer than a code (64 characters) or a reason (1,000) is cut.
     pub fn new(code: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { code: code.into(), reason: reason.into() }
+        Self { code: clip(code.into(), MAX_CODE), reason: clip(reason.into(), MAX_REASON) }
     }
 }

@@ -128,7 +128,7 @@ impl<S> SagaLog<S> {
         self.status = stall.was;
         // Stalling moved the timer.
         self.timer = None;
-        self.history.push(Entry::new(now, What::Resumed).note(stall.reason));
+        self.history.push(Entry::new(now, What::Resumed).because(stall.reason));
         stall.waiting
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Advanced, Ignored, Input, TimerWish, clipped};
+use super::{Advanced, Ignored, Input, TimerWish};
 use crate::draft::Draft;
 use crate::event::SchemaError;
 use crate::saga::definition::{Definition, Saga};
@@ -58,7 +58,7 @@ impl<'a, G: Saga> Course<'a, G> {
             Some(Ignored::Early) => {}
             Some(reason) => {
                 self.log.ignored = self.log.ignored.saturating_add(1);
-                let entry = Entry::new(self.now, What::Ignored).note(reason.as_str());
+                let entry = Entry::new(self.now, What::Ignored).because(reason.as_str());
                 let entry = match input {
                     Input::Reply(event) | Input::Started(event) => entry.event(&event.id),
                     Input::Wake => entry,
@@ -185,14 +185,14 @@ impl<'a, G: Saga> Course<'a, G> {
     pub(super) fn stick(&mut self, at: usize, failure: Failure) {
         self.log.status = Status::Stuck;
         let name = self.log.steps.get(at).map(|step| step.name.clone()).unwrap_or_default();
-        let entry = self.entry(What::Stuck, at, Direction::Do).note(&failure.reason);
+        let entry = self.entry(What::Stuck, at, Direction::Do).because(&failure.reason);
         self.log.history.push(entry);
         let stuck = self.definition.saga.stuck(&self.log, &name, &failure.reason);
         self.log.stuck = Some(failure);
         match stuck {
             Ok(drafts) => self.emit(drafts),
             // It is stuck all the same, and listed as such.
-            Err(error) => self.log.history.push(Entry::new(self.now, What::Stuck).note(error)),
+            Err(error) => self.log.history.push(Entry::new(self.now, What::Stuck).because(error)),
         }
     }
 
@@ -288,7 +288,7 @@ impl<'a, G: Saga> Course<'a, G> {
         }
         let what = if direction == Direction::Do { "the step" } else { "the undo" };
         let reason = format!("no reply to {} requests for {what} `{}`", self.attempts(at, direction), spec.name);
-        let failure = Failure::new("saga.no_reply", reason);
+        let failure = Failure::new("saga.step_timed_out", reason);
         match (direction, spec.kind) {
             (Direction::Do, StepKind::Compensatable) => {
                 self.fail(at, StepStatus::Unknown, &failure);
@@ -350,14 +350,14 @@ impl<'a, G: Saga> Course<'a, G> {
     pub(super) fn fail(&mut self, at: usize, status: StepStatus, failure: &Failure) {
         let direction = self.direction(at);
         self.set(at, status);
-        self.log.steps[at].failure = Some(clipped(failure.clone()));
+        self.log.steps[at].failure = Some(failure.clone());
         let what = match (status, direction) {
             (StepStatus::Unknown, _) => What::Unknown,
             (_, Direction::Do) => What::Failed,
             (_, Direction::Undo) => What::UndoFailed,
         };
         let note = format!("{}: {}", failure.code, failure.reason);
-        let entry = self.entry(what, at, direction).note(note);
+        let entry = self.entry(what, at, direction).because(note);
         self.log.history.push(entry);
     }
 
@@ -371,7 +371,7 @@ impl<'a, G: Saga> Course<'a, G> {
 }
 
 fn unwritable(error: &SchemaError) -> Failure {
-    clipped(Failure::new("saga.event_invalid", error.to_string()))
+    Failure::new(error.code(), error.to_string())
 }
 
 fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {

@@ -13,17 +13,12 @@ use uuid::Uuid;
 use super::definition::{Definition, Saga};
 use super::history::{Entry, History, What};
 use super::log::{SagaLog, Status};
-use super::reference::{Failure, saga_id};
+use super::reference::saga_id;
 use crate::draft::Draft;
 use crate::envelope::Envelope;
 use crate::event::{Event, SchemaError};
 
 use course::Course;
-
-/// The longest reason kept, in characters: it comes from participants, and is read by people.
-const MAX_REASON: usize = 1_000;
-/// The longest code kept, in characters.
-const MAX_CODE: usize = 100;
 
 /// Something that may move a saga.
 #[derive(Clone, Copy, Debug)]
@@ -146,15 +141,4 @@ impl<G: Saga> Definition<G> {
         course.take(input);
         course.end()
     }
-}
-
-fn clip(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
-fn clipped(failure: Failure) -> Failure {
-    Failure { code: clip(&failure.code, MAX_CODE), reason: clip(&failure.reason, MAX_REASON) }
 }

@@ -1,7 +1,7 @@
 //! Replies: which step they answer, and what they change.
 
+use super::Ignored;
 use super::course::Course;
-use super::{Ignored, clipped};
 use crate::envelope::Envelope;
 use crate::event::SchemaError;
 use crate::saga::definition::Saga;
@@ -118,7 +118,7 @@ impl<G: Saga> Course<'_, G> {
 
     fn failed(&mut self, at: usize, reply: &Envelope) {
         let Some(spec) = self.definition.steps.get(at) else { return };
-        let failure = clipped((spec.failed.read)(reply).unwrap_or_else(|error| unreadable(&error)));
+        let failure = (spec.failed.read)(reply).unwrap_or_else(|error| unreadable(&error));
         if spec.kind == StepKind::Retriable {
             return self.retry(at, spec, Direction::Do, failure);
         }
@@ -141,11 +141,11 @@ impl<G: Saga> Course<'_, G> {
     fn undo_failed(&mut self, at: usize, reply: &Envelope) {
         let Some(spec) = self.definition.steps.get(at) else { return };
         let Some(failed) = spec.undo.as_ref().and_then(|undo| undo.failed.as_ref()) else { return };
-        let failure = clipped((failed.read)(reply).unwrap_or_else(|error| unreadable(&error)));
+        let failure = (failed.read)(reply).unwrap_or_else(|error| unreadable(&error));
         self.retry(at, spec, Direction::Undo, failure);
     }
 }
 
 fn unreadable(error: &SchemaError) -> Failure {
-    clipped(Failure::new(error.code(), error.to_string()))
+    Failure::new(error.code(), error.to_string())
 }

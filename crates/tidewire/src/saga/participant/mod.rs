@@ -107,6 +107,12 @@ impl Participant {
         self.duty(Forward(Arc::new(part)))
     }
 
+    /// How many requests of different keys are carried out at once.
+    pub fn concurrency(mut self, keys: usize) -> Self {
+        self.consumer.concurrency = Some(keys);
+        self
+    }
+
     /// How long one request may take before the run counts as failed.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.consumer.timeout = Some(timeout);

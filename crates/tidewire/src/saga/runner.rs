@@ -1,0 +1,188 @@
+//! The runner: a handler that advances the sagas of one definition.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidewire_core::handler::Kind;
+use tidewire_core::saga::stall::{StallError, Stored, stall};
+use tidewire_core::saga::{Advanced, Definition, Input, InvalidDefinition, Saga, SagaLog, SagaRef, Status, TimerWish};
+use tidewire_core::{Consumer, Context, Envelope, Handler, HandlerError, Key, Timer};
+use uuid::Uuid;
+
+use super::stored::{COLLECTION, INDEX, Listed, index_id, place};
+
+/// When a stalled saga is looked at again: it waits for another build, which comes with a deployment.
+const STALL_RECHECK: TimeDelta = TimeDelta::minutes(5);
+
+/// Advances the sagas of one definition: reads the starting event and every reply, and wakes when a deadline
+/// passes. A transition is one commit: the saga's new log, guarded by its revision, the requests it sends, its
+/// timer, and the inbox mark of what caused it. So each input moves a saga once, and no request is lost.
+///
+/// Its consumer name is `saga.<name>`. Sagas of a definition that this build does not know are *stalled*: what
+/// arrives for them is kept with them, and a build that knows them goes on.
+pub struct SagaRunner<G: Saga> {
+    definition: Definition<G>,
+}
+
+/// What is stored of any saga, whoever wrote it.
+#[derive(Deserialize)]
+struct Head {
+    id: Uuid,
+    saga: String,
+    key: Key,
+    started_at: DateTime<Utc>,
+}
+
+impl<G: Saga> SagaRunner<G> {
+    /// A runner, if the definition makes sense.
+    pub fn new(saga: G) -> Result<Self, InvalidDefinition> {
+        Ok(Self { definition: Definition::new(saga)? })
+    }
+
+    /// The name of its consumer: `saga.<name>`.
+    pub fn consumer_name() -> String {
+        format!("saga.{}", G::NAME)
+    }
+
+    async fn start(&self, id: Uuid, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        if let Some(raw) = load(id, cx).await? {
+            return self.advance(raw, Input::Started(event), cx);
+        }
+        match self.definition.begin(event, cx.now())? {
+            Some(begun) => keep(begun, None, cx),
+            None => Ok(()),
+        }
+    }
+
+    fn advance(&self, raw: Value, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let now = cx.now();
+        match self.definition.read(&raw).map_err(refused)? {
+            Some(Stored::Known(log)) => {
+                let before = log.status;
+                let advanced = self.definition.advance(*log, input, now);
+                if let Some(ignored) = advanced.ignored {
+                    tracing::debug!(saga = %advanced.log.id, reason = ignored.as_str(), "an input meant nothing to the saga");
+                }
+                keep(advanced, Some(before), cx)
+            }
+            Some(Stored::Unknown(reason)) => keep_stalled(raw, &reason, input, cx),
+            // Another saga's, by the same id: not possible with ids made by us, and none of our business.
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl<G: Saga> Handler for SagaRunner<G> {
+    fn consumer(&self) -> Consumer {
+        Consumer { kind: Kind::Saga, ..Consumer::new(Self::consumer_name(), self.definition.types()) }
+    }
+
+    async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let id = |event: &&Envelope| self.definition.id_for(event).or_else(|| SagaRef::of(event).map(|at| at.id));
+        let ids: BTreeSet<String> = events.iter().filter_map(id).map(|id| id.to_string()).collect();
+        cx.prefetch(COLLECTION, &ids.into_iter().collect::<Vec<_>>()).await
+    }
+
+    async fn handle(&self, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        if let Some(id) = self.definition.id_for(event) {
+            return self.start(id, event, cx).await;
+        }
+        let Some(at) = SagaRef::of(event) else {
+            tracing::debug!(event = event.id, ty = %event.ty, "a reply to no saga");
+            return Ok(());
+        };
+        match load(at.id, cx).await? {
+            Some(raw) => self.advance(raw, Input::Reply(event), cx),
+            None => {
+                tracing::debug!(event = event.id, ty = %event.ty, saga = %at.id, "a reply to an unknown saga");
+                Ok(())
+            }
+        }
+    }
+
+    async fn wake(&self, timer: &Timer, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let Ok(id) = Uuid::parse_str(&timer.id) else { return Ok(()) };
+        match load(id, cx).await? {
+            Some(raw) => self.advance(raw, Input::Wake, cx),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn load(id: Uuid, cx: &mut Context<'_>) -> Result<Option<Value>, HandlerError> {
+    cx.get(COLLECTION, &id.to_string()).await
+}
+
+/// Puts a transition into the commit. `before` is the status the saga was stored with.
+fn keep<S: Serialize>(advanced: Advanced<S>, before: Option<Status>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+    let Advanced { log, drafts, timer, ignored: _ } = advanced;
+    let SagaLog { id, saga, key, status, started_at, .. } = &log;
+    let id = id.to_string();
+    cx.put(COLLECTION, &id, &log)?;
+    let listed = Listed { saga: saga.clone(), key: key.clone() };
+    list(before, *status, &place(*started_at, log.id), &listed, cx)?;
+    match timer {
+        Some(TimerWish::Set(due)) => cx.set_timer(&id, key, due, Vec::new()),
+        Some(TimerWish::Cancel) => cx.cancel_timer(&id),
+        None => {}
+    }
+    if before != Some(*status) && *status == Status::Stuck {
+        let failure = log.stuck.as_ref();
+        tracing::error!(
+            saga = id, name = saga, key = %key, correlation = log.correlationid, code = "saga.stuck",
+            reason = failure.map(|failure| failure.reason.as_str()), "a saga is stuck and needs a person"
+        );
+    }
+    drafts.into_iter().for_each(|draft| cx.emit_draft(draft));
+    Ok(())
+}
+
+fn keep_stalled(raw: Value, reason: &str, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+    let now = cx.now();
+    let reply = match input {
+        Input::Reply(reply) => Some(reply),
+        _ => None,
+    };
+    let unreadable = |error: serde_json::Error| refused(StallError::Unreadable(error.to_string()));
+    let head = Head::deserialize(&raw).map_err(unreadable)?;
+    let (raw, before) = stall(raw, reason, reply, now).map_err(refused)?;
+    if before.is_over() {
+        return Ok(());
+    }
+    let id = head.id.to_string();
+    cx.put(COLLECTION, &id, &raw)?;
+    let place = place(head.started_at, head.id);
+    list(Some(before), Status::Stalled, &place, &Listed { saga: head.saga, key: head.key.clone() }, cx)?;
+    cx.set_timer(&id, &head.key, now + STALL_RECHECK, Vec::new());
+    if before != Status::Stalled {
+        tracing::error!(saga = id, key = %head.key, code = "saga.unknown_definition", reason, "a saga is stalled");
+    }
+    Ok(())
+}
+
+/// Moves a saga in the index when its status changed.
+fn list(
+    before: Option<Status>,
+    now: Status,
+    place: &str,
+    listed: &Listed,
+    cx: &mut Context<'_>,
+) -> Result<(), HandlerError> {
+    if before == Some(now) {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        cx.remove(INDEX, &index_id(before, place));
+    }
+    cx.put(INDEX, &index_id(now, place), listed)
+}
+
+/// A saga that can be neither advanced nor stalled: its event is parked, and with it the saga's key, until a
+/// person or another build sees to it.
+fn refused(error: StallError) -> HandlerError {
+    HandlerError::permanent("saga.unknown_definition", error)
+}
