@@ -202,7 +202,7 @@ impl Social {
             return Ok(());
         }
         let detail = format!("`{}` has not reached position {position} yet; try again", P::NAME);
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.behind", detail).retry_after(PATIENCE))
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail).retry_after(PATIENCE))
     }
 
     /// Rows of projection `P`, in the order asked for.
@@ -280,10 +280,10 @@ fn refuse(error: CommandError<UserError>) -> Problem {
 
 fn refuse_user(error: &UserError) -> Problem {
     let (status, code) = match error {
-        UserError::Unknown(_) => (StatusCode::NOT_FOUND, "social.no_such_user"),
-        UserError::Oneself => (StatusCode::BAD_REQUEST, "social.self_follow"),
-        UserError::Exists(_) => (StatusCode::CONFLICT, "social.user_exists"),
-        UserError::TooManyFollowers(_) => (StatusCode::CONFLICT, "social.too_many_followers"),
+        UserError::Unknown(_) => (StatusCode::NOT_FOUND, "user.not_found"),
+        UserError::Oneself => (StatusCode::BAD_REQUEST, "user.follows_itself"),
+        UserError::Exists(_) => (StatusCode::CONFLICT, "user.already_exists"),
+        UserError::TooManyFollowers(_) => (StatusCode::CONFLICT, "user.too_many_followers"),
     };
     Problem::new(status, code, error)
 }
