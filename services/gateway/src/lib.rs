@@ -1,1 +1,25 @@
-//! The HTTP edge.
+//! The HTTP edge: what everybody outside speaks to.
+//!
+//! [`service`] adds the gateway's own routes: events in and out ([`events`]), operations, schemas. [`router`]
+//! puts the routes of all services together behind one set of layers ([`layers`]), adds probes, metrics and a
+//! landing page, and [`serve`] gives the result to a listener, with limits on connections and on slow clients.
+//!
+//! The gateway keeps nothing in memory between requests: whatever it promises lies in the log.
+
+pub mod events;
+mod health;
+mod landing;
+pub mod layers;
+mod operate;
+mod options;
+mod probes;
+mod router;
+mod schemas;
+mod serve;
+mod service;
+
+pub use health::Health;
+pub use options::Options;
+pub use router::{Part, router};
+pub use serve::serve;
+pub use service::service;

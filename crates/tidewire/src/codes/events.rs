@@ -57,4 +57,16 @@ pub(super) const TABLE: &[Explanation] = &[
         "Events are ordered by key, and neither `partitionkey` nor `subject` says which one this belongs to.",
         "Set `partitionkey` to the thing that the event is about, such as `user/42`. Events of the same key are delivered in the order in which they were committed.",
     ),
+    e(
+        "event.key_mismatch",
+        "the key is not the one the data gives",
+        "The type decides which key an event belongs to, and `partitionkey` names another one. Two keys for the same thing would break its order.",
+        "Leave `partitionkey` out: it is filled in. Otherwise send the one that the detail names.",
+    ),
+    e(
+        "event.batch_refused",
+        "a batch holds events that are refused",
+        "At least one event of the batch is not acceptable, so none of it was taken: a batch is taken whole or not at all.",
+        "The problem's `errors` name each of them by its index, with a code of its own. Correct or remove those and send the batch again, with the same ids.",
+    ),
 ];

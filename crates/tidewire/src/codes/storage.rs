@@ -64,6 +64,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "Load again, decide again, commit again; the command loop does so by itself a few times. Over HTTP, read the resource and repeat the request. If one key conflicts all the time, too many writers share it.",
     ),
     e(
+        "commit.unknown",
+        "it is not known whether the write happened",
+        "The store went away between taking the write and answering. It is either whole in the log or not at all, but the answer was lost.",
+        "Repeat the request with the same Idempotency-Key, or an event with the same id: what was written is recognised. Without a key, read before trying again.",
+    ),
+    e(
         "commit.fenced",
         "another instance has taken over",
         "The lease under which this commit was made has passed to another instance, because this one paused longer than its time to live. The commit was refused, so nothing happened twice.",

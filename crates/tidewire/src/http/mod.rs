@@ -19,3 +19,8 @@ pub use page::{DEFAULT_PAGE, MAX_CURSOR_BYTES, MAX_PAGE, Page, PageQuery};
 pub use position::{TIDEWIRE_POSITION, caught_up, position_header, position_of};
 pub use problem::Problem;
 pub use strict::{JsonError, MAX_JSON_KEY_BYTES, MAX_JSON_VALUES, check_json, check_numbers, parse_json};
+
+/// The one of `known` that an unknown `word` was probably meant to be, for problems that help.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    crate::config::nearest(word, known.into_iter())
+}

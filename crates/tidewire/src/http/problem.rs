@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tidewire_core::{EnvelopeError, SchemaError, StoreError};
 
+use crate::command::CommandError;
+
 /// The longest `detail` sent, in characters: parsers quote what they were given.
 const MAX_DETAIL_CHARS: usize = 500;
 
@@ -146,6 +148,22 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "store");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, "the store cannot do this; it was logged")
             }
+        }
+    }
+}
+
+impl<E: std::error::Error> From<CommandError<E>> for Problem {
+    /// A refusal is 409 `command.refused`, in the words of the aggregate; a service with codes of its own maps
+    /// [`CommandError::Refused`] itself.
+    fn from(error: CommandError<E>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => Self::conflict("command.refused", refusal),
+            CommandError::Schema(error) => {
+                tracing::error!(%error, "a stream cannot be read");
+                let detail = "what is stored cannot be read by this build; it was logged";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), detail)
+            }
+            CommandError::Store(error) => error.into(),
         }
     }
 }

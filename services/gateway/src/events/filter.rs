@@ -1,0 +1,114 @@
+//! Which events a reader wants.
+
+use std::sync::Arc;
+
+use axum::extract::Query;
+use axum::http::Uri;
+use serde::Deserialize;
+use tidewire::Key;
+use tidewire::http::Problem;
+use tidewire::store::Selection;
+
+use super::check::unknown_type;
+
+/// Patterns in one filter.
+const MAX_PATTERNS: usize = 50;
+
+/// Which events: `?type=user.*,document.ingested&key=user/42&correlation=…&id=…`. Every part that is there must
+/// hold. A type is a name without its version, or a prefix of names that ends in `.*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub names: Vec<String>,
+    pub key: Option<Key>,
+    pub correlation: Option<String>,
+    pub id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(rename = "type")]
+    ty: Option<String>,
+    filter: Option<String>,
+    key: Option<String>,
+    correlation: Option<String>,
+    id: Option<String>,
+}
+
+impl Filter {
+    /// Reads the filter from a query string. Types that match nothing there is are refused: silence would look
+    /// like nothing happening.
+    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
+        let Query(raw) = Query::<Raw>::try_from_uri(uri).map_err(Problem::invalid)?;
+        let filter = raw.filter.as_deref().map(|filter| filter.strip_prefix("type=").unwrap_or(filter));
+        let mut names = Vec::new();
+        for patterns in [raw.ty.as_deref(), filter].into_iter().flatten() {
+            let patterns: Vec<&str> = patterns.split(',').map(str::trim).collect();
+            if patterns.len() > MAX_PATTERNS {
+                return Err(Problem::invalid(format!("at most {MAX_PATTERNS} types are taken in one filter")));
+            }
+            for pattern in patterns {
+                expand(pattern, &mut names)?;
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        let key = raw.key.map(|key| Key::new(Arc::<str>::from(key))).transpose().map_err(Problem::invalid)?;
+        Ok(Self { names, key, correlation: raw.correlation, id: raw.id })
+    }
+
+    /// The filter as the log takes it.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            names: self.names.clone(),
+            key: self.key.clone(),
+            correlationid: self.correlation.clone(),
+            id: self.id.clone(),
+            ..Selection::default()
+        }
+    }
+}
+
+fn expand(pattern: &str, names: &mut Vec<String>) -> Result<(), Problem> {
+    let before = names.len();
+    let known = events::catalogue().iter().map(|entry| entry.ty.name());
+    match pattern.strip_suffix('*') {
+        Some("") => names.extend(known.map(str::to_owned)),
+        Some(prefix) if prefix.ends_with('.') => {
+            names.extend(known.filter(|name| name.starts_with(prefix)).map(str::to_owned));
+        }
+        Some(_) => return Err(Problem::invalid("a prefix of types ends in `.*`, such as `user.*`")),
+        None => names.extend(known.filter(|name| *name == pattern).map(str::to_owned)),
+    }
+    if names.len() == before { Err(unknown_type(&pattern.chars().take(128).collect::<String>())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(query: &str) -> Result<Filter, String> {
+        Filter::of(&format!("/v1/events?{query}").parse().unwrap()).map_err(|problem| problem.code)
+    }
+
+    #[test]
+    fn types_are_names_and_prefixes() {
+        assert_eq!(filter("").unwrap(), Filter::default());
+        assert_eq!(filter("type=user.followed").unwrap().names, ["user.followed"]);
+        assert_eq!(
+            filter("filter=type=user.*").unwrap().names,
+            ["user.followed", "user.registered", "user.unfollowed"]
+        );
+        assert_eq!(filter("filter=user.*,saga.stuck,user.followed").unwrap().names.len(), 4);
+        assert_eq!(filter("key=user/42").unwrap().key.unwrap().as_str(), "user/42");
+    }
+
+    #[test]
+    fn what_would_match_nothing_is_refused() {
+        for unknown in ["type=user.folowed", "type=users.*", "type=user.followed.v1", "type="] {
+            assert_eq!(filter(unknown), Err("event.unknown_type".into()), "{unknown}");
+        }
+        for invalid in ["type=user*", "key=", "key=a%0Ab", "type=user.*&type=saga.*"] {
+            assert_eq!(filter(invalid), Err("http.invalid".into()), "{invalid}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The limits of the edge.
+
+use std::time::Duration;
+
+use tidewire::config::HttpConfig;
+
+/// The limits of the edge. Every one bounds what a single client can cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a request body, on routes that set no limit of their own.
+    pub body_limit: usize,
+    /// Time for one request up to the head of its answer; live streams go on after that.
+    pub request_timeout: Duration,
+    /// Time for a client to send the head of a request, its first one included.
+    pub header_timeout: Duration,
+    /// Open connections; further ones wait in the listener's backlog.
+    pub max_connections: usize,
+    /// Time for open requests to end after shutdown began; then connections are cut.
+    pub drain: Duration,
+    /// Whether only this machine's own names are served, because nobody is authenticated: a page elsewhere
+    /// that points a name of its own at this address gets nothing.
+    pub local_names_only: bool,
+}
+
+impl Options {
+    /// The options of a configuration, for a listener that is bound to loopback or not.
+    pub fn of(config: &HttpConfig, on_loopback: bool) -> Self {
+        Self {
+            body_limit: usize::try_from(config.body_limit).unwrap_or(usize::MAX),
+            request_timeout: config.request_timeout,
+            header_timeout: config.header_timeout,
+            max_connections: config.max_connections,
+            local_names_only: on_loopback,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_limit: 1 << 20,
+            request_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            max_connections: 10_000,
+            drain: Duration::from_secs(10),
+            local_names_only: false,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! All routes behind one set of layers.
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::{Extension, Router};
+use tidewire::handler::{Consumer, Kind};
+use tidewire::http::{Answers, idempotent};
+use tidewire::{Ports, Service};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::health::Health;
+use crate::layers::{Edge, Readers, caught, edge, ends_at_shutdown, origin, patience, reads};
+use crate::options::Options;
+use crate::{landing, probes};
+
+/// What one service adds to the surface.
+#[derive(Clone, Default)]
+pub struct Part {
+    /// Its routes.
+    pub routes: Router,
+    /// The consumers whose work these routes show: a read that carries a position waits for them.
+    pub readers: Vec<Consumer>,
+}
+
+impl From<&Service> for Part {
+    fn from(service: &Service) -> Self {
+        Self {
+            routes: service.routes.clone(),
+            // Participants may be minutes behind, at work on what others asked for; nobody reads from them.
+            readers: service
+                .handlers
+                .iter()
+                .map(|handler| handler.consumer())
+                .filter(|consumer| consumer.kind != Kind::Participant)
+                .collect(),
+        }
+    }
+}
+
+/// Everything this process serves: the routes of `parts`, the probes, metrics and the landing page, all behind
+/// the [`layers`](crate::layers). Live streams end when `shutdown` does.
+pub fn router(
+    ports: &Ports,
+    parts: impl IntoIterator<Item = Part>,
+    health: &Health,
+    options: &Options,
+    shutdown: CancellationToken,
+) -> Router {
+    let mut routes = Router::new();
+    for part in parts {
+        let readers = Readers { store: ports.store.clone(), consumers: part.readers.into() };
+        routes = routes.merge(part.routes.layer(from_fn_with_state(readers, reads)));
+    }
+    let answers = Answers { store: ports.store.clone(), clock: ports.clock.clone() };
+    // The last layer added is the outermost.
+    routes
+        .layer(from_fn_with_state(answers, idempotent))
+        .merge(landing::routes())
+        .merge(probes::routes(ports, health))
+        .layer(DefaultBodyLimit::max(options.body_limit))
+        .layer(from_fn_with_state(shutdown.clone(), ends_at_shutdown))
+        .layer(Extension(shutdown))
+        .layer(CatchPanicLayer::custom(caught))
+        .layer(from_fn_with_state(*options, patience))
+        .layer(from_fn_with_state(*options, origin))
+        .layer(from_fn_with_state(Edge { clock: ports.clock.clone() }, edge))
+}
