@@ -1,0 +1,133 @@
+//! Ingestion as tables of replies and what follows from them.
+
+use serde_json::{Value, json};
+use tidewire::chrono::DateTime;
+use tidewire::saga::{Definition, Input, SagaRef, Status, saga_id};
+use tidewire::{Event, ManualClock};
+
+use super::*;
+
+fn submitted() -> Envelope {
+    let example: DocumentSubmitted = serde_json::from_value(json!({
+        "document_id": "7", "workspace": "research", "media_type": "text/html", "bytes": 9, "filename": "tides.html",
+        "sha256": "00", "original": "research/7/original"
+    }))
+    .unwrap();
+    let clock = ManualClock::new(DateTime::UNIX_EPOCH, 1);
+    Draft::of(&example).unwrap().with_id("submitted-1").seal(&clock, "/documents", None)
+}
+
+fn reply(request: &Draft, ty: &str, data: Value) -> Envelope {
+    let clock = ManualClock::new(DateTime::UNIX_EPOCH, 1);
+    let mut data = data;
+    data["document_id"] = json!("7");
+    let draft = Draft { ty: ty.parse().unwrap(), data: Some(data.to_string().into()), id: None, ..request.clone() };
+    SagaRef::of(&request.clone().seal(&clock, "/saga-orchestrator", None)).unwrap().stamp(draft).seal(
+        &clock,
+        "/documents",
+        None,
+    )
+}
+
+/// Answers one request after the other, each with a row of `replies`; gives what was emitted, and the end.
+fn play(replies: &[(&str, Value)]) -> (Vec<Draft>, SagaLog<IngestionState>) {
+    let definition = Definition::new(Ingestion::new(Policy::default())).unwrap();
+    let now = DateTime::UNIX_EPOCH;
+    let begun = definition.begin(&submitted(), now).unwrap().unwrap();
+    let (mut emitted, mut log) = (begun.drafts, begun.log);
+    for (ty, data) in replies {
+        let reply = reply(emitted.last().unwrap(), ty, data.clone());
+        let advanced = definition.advance(log, Input::Reply(&reply), now);
+        assert_eq!(advanced.ignored, None, "{ty}");
+        emitted.extend(advanced.drafts);
+        log = advanced.log;
+    }
+    (emitted, log)
+}
+
+fn names(emitted: &[Draft]) -> Vec<&str> {
+    emitted.iter().map(|draft| draft.ty.name()).collect()
+}
+
+fn data<E: Event>(draft: &Draft) -> E {
+    E::decode(&draft.clone().seal(&ManualClock::new(DateTime::UNIX_EPOCH, 1), "/test", None)).unwrap()
+}
+
+fn good() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "document.extracted.v1",
+            json!({"title": "Of tides", "media_type": "text/html", "characters": 90, "chunks": 2, "language": "de", "object": "research/7/text"}),
+        ),
+        ("document.stored.v1", json!({"object": "research/7/kept", "bytes": 90})),
+        ("document.indexed.v1", json!({"chunks": 3})),
+        (
+            "document.enriched.v1",
+            json!({"words": 12, "reading_seconds": 4, "keywords": ["tide"], "entities": [], "near_duplicates": []}),
+        ),
+    ]
+}
+
+#[test]
+fn a_good_document_is_ingested() {
+    let (emitted, log) = play(&good());
+    assert_eq!(
+        names(&emitted),
+        [
+            "document.extraction.requested",
+            "document.storage.requested",
+            "document.indexing.requested",
+            "document.enrichment.requested",
+            "document.ingested"
+        ]
+    );
+    assert_eq!((log.status, log.id), (Status::Completed, saga_id("document-ingestion", "submitted-1")));
+    assert!(emitted.iter().all(|draft| draft.key.as_str() == "document/7"));
+    assert_eq!(data::<DocumentStorageRequested>(&emitted[1]).object, "research/7/text");
+    assert_eq!(data::<DocumentIndexingRequested>(&emitted[2]).object, "research/7/kept");
+    let ingested: DocumentIngested = data(&emitted[4]);
+    assert_eq!(ingested.title.as_deref(), Some("Of tides"));
+    assert_eq!((ingested.characters, ingested.chunks, ingested.language.as_deref()), (90, 3, Some("de")));
+    assert_eq!((ingested.filename.as_deref(), ingested.keywords), (Some("tides.html"), vec!["tide".to_owned()]));
+}
+
+#[test]
+fn a_bad_document_is_rejected_and_leaves_nothing() {
+    let failed = |at: usize, ty: &'static str, undone: &[&'static str]| {
+        let mut replies = good();
+        replies.truncate(at);
+        replies.push((ty, json!({"code": "document.encrypted", "reason": "it is encrypted"})));
+        replies.extend(undone.iter().map(|ty| (*ty, json!({}))));
+        let (emitted, log) = play(&replies);
+        assert_eq!(log.status, Status::Undone, "{ty}");
+        let rejected: DocumentRejected = data(emitted.last().unwrap());
+        assert_eq!((rejected.code.as_str(), rejected.reason.as_str()), ("document.encrypted", "it is encrypted"));
+        assert_eq!((rejected.document_id.as_str(), rejected.workspace.as_str()), ("7", "research"));
+        let after = emitted[at + 1..emitted.len() - 1].iter().map(|draft| draft.ty.name().to_owned());
+        after.collect::<Vec<String>>()
+    };
+    let undone = ["document.unindexed.v1", "document.deleted.v1", "document.extraction.undone.v1"];
+    let undos = ["document.unindexing.requested", "document.deletion.requested", "document.extraction.undo_requested"];
+    assert_eq!(failed(0, "document.extraction.failed.v1", &undone[3..]), undos[3..]);
+    assert_eq!(failed(1, "document.storage.failed.v1", &undone[2..]), undos[2..]);
+    assert_eq!(failed(2, "document.indexing.failed.v1", &undone[1..]), undos[1..]);
+    assert_eq!(failed(3, "document.enrichment.failed.v1", &undone[..]), undos[..]);
+}
+
+#[test]
+fn an_enrichment_nobody_answers_is_removed() {
+    let definition = Definition::new(Ingestion::new(Policy { attempts: 1, undo_attempts: 1, ..Policy::default() }));
+    let definition = definition.unwrap();
+    let mut replies = good();
+    replies.truncate(3);
+    let (_, log) = play(&replies);
+    let late = log.due().unwrap();
+    let turned = definition.advance(log, Input::Wake, late);
+    assert_eq!(names(&turned.drafts), ["document.enrichment.removal_requested"]);
+    let later = turned.log.due().unwrap();
+    let stuck = definition.advance(turned.log, Input::Wake, later);
+    assert_eq!(names(&stuck.drafts), ["saga.stuck"]);
+    let stuck: SagaStuck = data(&stuck.drafts[0]);
+    assert_eq!((stuck.step.as_str(), stuck.subject.as_str()), ("enrich", "document/7"));
+    assert!(stuck.reason.contains("no reply"), "{}", stuck.reason);
+}
