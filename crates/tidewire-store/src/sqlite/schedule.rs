@@ -1,0 +1,84 @@
+//! The schedule port.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use tidewire_core::effect::DueEffect;
+use tidewire_core::store::Schedule;
+use tidewire_core::{Effect, Key, StoreError, Timer};
+
+use super::codec::{count, from_nanos, nanos};
+use super::error::classify;
+use super::sql::Args;
+use super::store::{MAX_READ, SqliteStore};
+
+#[async_trait]
+impl Schedule for SqliteStore {
+    async fn due_timers(&self, owners: &[String], now: DateTime<Utc>, limit: usize) -> Result<Vec<Timer>, StoreError> {
+        if owners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut args = Args::default();
+        args.add(nanos(&now));
+        let text = format!(
+            "select owner, id, key, due, data from timer where due <= ? and owner in ({}) order by due, owner, id limit ?",
+            places(owners, &mut args)
+        );
+        args.count(limit.min(MAX_READ) as u64);
+        self.rows(text, args).await?.iter().map(timer).collect()
+    }
+
+    async fn due_effects(&self, now: DateTime<Utc>, limit: usize) -> Result<Vec<DueEffect>, StoreError> {
+        let mut args = Args::default();
+        args.add(nanos(&now)).count(limit.min(MAX_READ) as u64);
+        let text = "select id, consumer, cause, call, attempts from effect where state = 0 and due <= ? \
+                    order by due, rowid limit ?";
+        self.rows(text.to_owned(), args).await?.iter().map(effect).collect()
+    }
+
+    async fn next_due(&self, owners: &[String]) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), StoreError> {
+        let mut args = Args::default();
+        // One look at the head of each owner's timers.
+        let heads = vec!["select (select min(due) from timer where owner = ?) as due"; owners.len()];
+        for owner in owners {
+            args.add(owner.as_str());
+        }
+        let timers = if heads.is_empty() { "select null as due".to_owned() } else { heads.join(" union all ") };
+        let text = format!("select (select min(due) from ({timers})), (select min(due) from effect where state = 0)");
+        let rows = self.rows(text, args).await?;
+        let Some(row) = rows.first() else { return Ok((None, None)) };
+        let moment = |column| Ok(row.try_get::<Option<i64>, _>(column).map_err(classify)?.map(from_nanos));
+        Ok((moment(0)?, moment(1)?))
+    }
+}
+
+fn places(texts: &[String], args: &mut Args) -> String {
+    for text in texts {
+        args.add(text.as_str());
+    }
+    vec!["?"; texts.len()].join(",")
+}
+
+fn timer(row: &SqliteRow) -> Result<Timer, StoreError> {
+    let key: String = row.try_get(2).map_err(classify)?;
+    let data: Vec<u8> = row.try_get(4).map_err(classify)?;
+    Ok(Timer {
+        owner: row.try_get(0).map_err(classify)?,
+        id: row.try_get(1).map_err(classify)?,
+        key: Key::new(key).map_err(|error| StoreError::Corrupt(format!("the key of a timer: {error}")))?,
+        due: from_nanos(row.try_get(3).map_err(classify)?),
+        data: Bytes::from(data),
+    })
+}
+
+fn effect(row: &SqliteRow) -> Result<DueEffect, StoreError> {
+    let id: String = row.try_get(0).map_err(classify)?;
+    let call: &str = row.try_get(3).map_err(classify)?;
+    let call = serde_json::from_str(call)
+        .map_err(|error| StoreError::Corrupt(format!("what effect `{id}` is to do: {error}")))?;
+    let (consumer, cause) = (row.try_get(1).map_err(classify)?, row.try_get(2).map_err(classify)?);
+    let attempts = u32::try_from(count(row, 4)?).unwrap_or(u32::MAX);
+    Ok(DueEffect { effect: Effect { id, consumer, cause, call }, attempts })
+}

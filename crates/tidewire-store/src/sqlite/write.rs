@@ -1,0 +1,242 @@
+//! Writing what a group decided: one statement per table.
+
+use sqlx::sqlite::SqliteConnection;
+use tidewire_core::effect::EffectState;
+
+use super::codec::{Any, nanos};
+use super::lookup::MarkKey;
+use super::plan::Writes;
+use super::sql::{Args, Rows};
+
+// `where` keeps out the empty rows that round a statement up to its size.
+macro_rules! insert {
+    ($name:ident, $columns:literal, $table:literal, $conflict:literal) => {
+        const $name: Rows = Rows {
+            head: concat!("insert into ", $table, " select * from (values "),
+            columns: $columns,
+            tail: concat!(") where column1 is not null", $conflict),
+        };
+    };
+}
+insert!(CONSUMERS, 2, "consumer (id, name)", "");
+insert!(STREAMS, 2, "stream (id, key)", "");
+insert!(
+    EVENTS,
+    14,
+    "event (position, stream, version, bucket, id, source, name, type_version, time, recorded, correlation, \
+     attributes, data, crc)",
+    ""
+);
+insert!(MARKS, 3, "inbox (consumer, id, source)", "");
+insert!(
+    STARTS,
+    5,
+    "inbox_attempt (consumer, id, source, starts, error)",
+    " on conflict (consumer, id, source) do update set starts = excluded.starts, \
+     error = coalesce(excluded.error, error)"
+);
+insert!(
+    DOCUMENTS,
+    4,
+    "document (collection, id, revision, value)",
+    " on conflict (collection, id) do update set revision = excluded.revision, value = excluded.value"
+);
+insert!(PARKS, 11, "parked (consumer, key, id, source, envelope, data, code, reason, attempts, since, crc)", "");
+insert!(
+    TIMERS,
+    5,
+    "timer (owner, id, key, due, data)",
+    " on conflict (owner, id) do update set key = excluded.key, due = excluded.due, data = excluded.data"
+);
+// Handling an event again asks for the same effect: once is enough.
+insert!(EFFECTS, 5, "effect (id, consumer, cause, call, due)", " on conflict (id) do nothing");
+insert!(
+    LEASES,
+    4,
+    "lease (name, owner, epoch, expires)",
+    " on conflict (name) do update set owner = excluded.owner, epoch = excluded.epoch, expires = excluded.expires"
+);
+insert!(
+    SNAPSHOTS,
+    4,
+    "snapshot (aggregate, key, version, state)",
+    " on conflict (aggregate, key) do update set version = excluded.version, state = excluded.state \
+     where excluded.version >= snapshot.version"
+);
+const MARKS_DONE: Rows =
+    Rows { head: "delete from inbox_attempt where (consumer, id, source) in (values ", columns: 3, tail: ")" };
+const DOCUMENTS_GONE: Rows =
+    Rows { head: "delete from document where (collection, id) in (values ", columns: 2, tail: ")" };
+const TIMERS_GONE: Rows = Rows { head: "delete from timer where (owner, id) in (values ", columns: 2, tail: ")" };
+const UNPARKS: Rows = Rows { head: "delete from parked where ordinal in (values ", columns: 1, tail: ")" };
+const SETTLED: Rows = Rows {
+    head: "update effect set state = v.column2, due = v.column3, error = v.column4, attempts = attempts + 1 \
+           from (values ",
+    columns: 4,
+    tail: ") as v where effect.id = v.column1 and effect.state = 0",
+};
+
+/// What writing changed that planning could not know.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// How many events are no longer being tried again.
+    pub attempts_gone: u64,
+}
+
+impl Writes<'_> {
+    /// Writes everything inside the caller's transaction. `recorded`: the moment the log takes the events;
+    /// `attempts`: whether any event is being tried again.
+    pub(super) async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        recorded: &Any,
+        attempts: bool,
+    ) -> Result<Written, sqlx::Error> {
+        CONSUMERS
+            .execute(connection, &self.consumers, |(id, name), args| {
+                args.add(*id).add(*name);
+            })
+            .await?;
+        STREAMS
+            .execute(connection, &self.streams, |(id, key), args| {
+                args.add(*id).add(key.as_str());
+            })
+            .await?;
+        self.write_events(connection, recorded).await?;
+        MARKS.execute(connection, &self.marks, bind_mark).await?;
+        let mut written = Written::default();
+        if attempts {
+            written.attempts_gone = MARKS_DONE.execute(connection, &self.marks, bind_mark).await?;
+        }
+        self.write_documents(connection).await?;
+        // Before parking: a parked event may be parked again in place of itself.
+        UNPARKS
+            .execute(connection, &self.unparks, |ordinal, args| {
+                args.count(*ordinal);
+            })
+            .await?;
+        self.write_parks(connection, recorded).await?;
+        self.write_timers(connection).await?;
+        self.write_effects(connection, recorded).await?;
+        self.write_rest(connection).await?;
+        Ok(written)
+    }
+
+    async fn write_events(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
+        EVENTS
+            .execute(connection, &self.events, |row, args| {
+                let (envelope, encoded) = (row.envelope, row.encoded);
+                args.count(row.position).add(row.stream).count(row.version).add(i64::from(row.bucket));
+                encoded.id.bind(args);
+                args.add(envelope.source.as_str()).add(envelope.ty.name()).add(i64::from(envelope.ty.version()));
+                encoded.time.bind(args);
+                recorded.bind(args);
+                encoded.correlation.bind(args);
+                args.add(encoded.attributes.as_deref()).add(envelope.data.as_deref());
+                args.add(i64::from(encoded.checksum_at(row.position, row.version, recorded)));
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_documents(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let (kept, gone): (Vec<_>, Vec<_>) = self.documents.iter().partition(|row| row.value.is_some());
+        DOCUMENTS
+            .execute(connection, &kept, |row, args| {
+                args.add(row.at.0).add(row.at.1).count(row.revision).add(row.value.map_or(&[][..], |value| &value[..]));
+            })
+            .await?;
+        DOCUMENTS_GONE
+            .execute(connection, &gone, |row, args| {
+                args.add(row.at.0).add(row.at.1);
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_parks(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
+        PARKS
+            .execute(connection, &self.parks, |row, args| {
+                let park = row.park;
+                args.add(row.consumer).add(park.envelope.key.as_str());
+                row.id.bind(args);
+                args.add(park.envelope.source.as_str()).add(row.columns.envelope.as_str());
+                args.add(park.envelope.data.as_deref()).add(park.code.as_str()).add(park.reason.as_str());
+                args.add(i64::from(park.attempts)).add(since(recorded)).add(i64::from(row.columns.crc));
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_timers(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let set: Vec<_> = self.timers.values().flatten().collect();
+        let gone: Vec<_> = self.timers.iter().filter(|(_, timer)| timer.is_none()).map(|(at, _)| at).collect();
+        TIMERS
+            .execute(connection, &set, |timer, args| {
+                args.add(timer.owner.as_str()).add(timer.id.as_str()).add(timer.key.as_str());
+                args.add(nanos(&timer.due)).add(&timer.data[..]);
+            })
+            .await?;
+        TIMERS_GONE
+            .execute(connection, &gone, |at, args| {
+                args.add(at.0).add(at.1);
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_effects(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
+        EFFECTS
+            .execute(connection, &self.effects, |effect, args| {
+                // Strings and string-keyed maps always have a JSON form.
+                let call = serde_json::to_string(&effect.call).unwrap_or_default();
+                args.add(effect.id.as_str()).add(effect.consumer.as_str()).add(effect.cause.as_str());
+                args.add(call).add(since(recorded));
+            })
+            .await?;
+        SETTLED
+            .execute(connection, &self.settled, |outcome, args| {
+                let (state, due) = match &outcome.state {
+                    EffectState::Pending(due) => (0, nanos(due)),
+                    EffectState::Done => (1, 0),
+                    EffectState::Failed => (2, 0),
+                };
+                args.add(outcome.id.as_str()).add(state).add(due).add(outcome.error.as_deref());
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn write_rest(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let leases: Vec<_> = self.leases.iter().collect();
+        LEASES
+            .execute(connection, &leases, |(name, lease), args| {
+                args.add(**name).add(lease.owner.as_deref()).count(lease.epoch).add(lease.expires);
+            })
+            .await?;
+        let starts: Vec<_> = self.starts.iter().collect();
+        STARTS
+            .execute(connection, &starts, |(mark, (starts, error)), args| {
+                bind_mark(mark, args);
+                args.add(i64::from(*starts)).add(*error);
+            })
+            .await?;
+        let snapshots: Vec<_> = self.snapshots.iter().collect();
+        SNAPSHOTS
+            .execute(connection, &snapshots, |((aggregate, key), (version, state)), args| {
+                args.add(*aggregate).add(*key).count(*version).add(&state[..]);
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+fn bind_mark(mark: &MarkKey<'_>, args: &mut Args) {
+    args.add(mark.consumer);
+    mark.id.bind(args);
+    args.add(mark.source);
+}
+
+fn since(recorded: &Any) -> i64 {
+    if let Any::Number(nanos) = recorded { *nanos } else { i64::MAX }
+}
