@@ -1,3 +1,5 @@
 //! Every promise, as a test: one binary, because linking is what tests wait for.
 
+mod flow;
 mod house;
+mod support;

@@ -63,6 +63,9 @@ pub struct Consumer {
     pub kind: Kind,
     /// How its events are taken.
     pub run: Run,
+    /// How many keys are handled at once; the loop's default when `None`. For handlers that share something
+    /// scarce: waiting for a turn is not counted against [`Consumer::timeout`].
+    pub concurrency: Option<usize>,
     /// How long one event may take before the run counts as failed; the loop's default when `None`.
     pub timeout: Option<Duration>,
     /// How often an event is started before it is given up; the loop's default when `None`.
@@ -72,7 +75,7 @@ pub struct Consumer {
 impl Consumer {
     /// A consumer with the default habits: keys in parallel.
     pub fn new(name: impl Into<String>, types: Vec<EventType>) -> Self {
-        Self { name: name.into(), types, kind: Kind::Handler, run: Run::PerKey, timeout: None, max_attempts: None }
+        Self { name: name.into(), types, kind: Kind::Handler, run: Run::PerKey, concurrency: None, timeout: None, max_attempts: None }
     }
 
     /// The names it reads, without versions.

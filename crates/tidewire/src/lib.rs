@@ -17,6 +17,7 @@ pub mod config;
 pub mod consume;
 pub mod effects;
 pub mod http;
+pub mod objects;
 pub mod operate;
 mod ports;
 pub mod project;

@@ -1,6 +1,14 @@
-//! The ingestion participants: extract, store, index, search.
+//! The ingestion participants: extract, store, index; and the routes to submit, look at and search documents.
 
 pub mod chunk;
 pub mod extract;
+pub mod index;
+mod listing;
+pub mod parts;
+mod routes;
+mod service;
+pub mod submit;
+mod tidy;
+pub mod view;
 
-pub mod objects;
+pub use service::{DocumentsError, service};

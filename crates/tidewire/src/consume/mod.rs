@@ -82,7 +82,7 @@ impl ConsumeLoop {
     /// A loop for `handler`, whose events are emitted as `source`.
     pub fn new(ports: &Ports, handler: Arc<dyn Handler>, source: &str, options: ConsumeOptions) -> Self {
         let consumer = handler.consumer();
-        let handlers = Semaphore::new(options.concurrency.max(1));
+        let handlers = Semaphore::new(consumer.concurrency.unwrap_or(options.concurrency).max(1));
         let source = source.to_owned();
         Self { ports: ports.clone(), handler, consumer, source, options, handlers, untouched: Mutex::default() }
     }

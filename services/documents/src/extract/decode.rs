@@ -9,6 +9,9 @@ use super::{ExtractError, Original};
 /// How far into a page its character set may be declared, as browsers do it.
 const CHARSET_WINDOW: usize = 1024;
 
+/// How much of UTF-16 is looked at, in bytes: even, so that it ends between two units.
+const UTF16_WINDOW: usize = 64 * 1024;
+
 /// Share of control characters above which bytes are not text: compressed data has about ten in a
 /// hundred, prose with a few stray ones far less than two.
 const MAX_CONTROL_SHARE: f64 = 0.02;
@@ -57,10 +60,13 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
 
 /// Whether bytes are text in UTF-8, UTF-16 with a byte order mark, or a one-byte encoding.
 pub(super) fn looks_like_text(bytes: &[u8]) -> bool {
-    if let Some((encoding, _)) = Encoding::for_bom(bytes)
+    if let Some((encoding, skip)) = Encoding::for_bom(bytes)
         && encoding != UTF_8
     {
-        return bytes.len() % 2 == 0 || bytes.len() > 64;
+        // Two bytes of anything can look like this mark; the text after it cannot be mistaken.
+        let (text, _) = encoding.decode_without_bom_handling(&bytes[skip..bytes.len().min(UTF16_WINDOW)]);
+        let strange = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER || is_binary(*c)).count();
+        return strange as f64 <= 1.0 + text.chars().count() as f64 * MAX_CONTROL_SHARE;
     }
     let controls = bytes.iter().filter(|byte| is_binary_control(**byte)).count();
     if controls as f64 > bytes.len() as f64 * MAX_CONTROL_SHARE {
@@ -68,6 +74,10 @@ pub(super) fn looks_like_text(bytes: &[u8]) -> bool {
     }
     // A zero byte in something that is not even UTF-8 is a record or an image, never prose.
     std::str::from_utf8(bytes).is_ok() || !bytes.contains(&0)
+}
+
+fn is_binary(c: char) -> bool {
+    u8::try_from(c).is_ok_and(is_binary_control) || ('\u{E000}'..='\u{F8FF}').contains(&c)
 }
 
 fn is_binary_control(byte: u8) -> bool {

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn bytes_outrank_declaration_outranks_name() {
-        let cases: &[(&[u8], Option<&str>, Option<&str>, MediaType)] = &[
+        type Case = (&'static [u8], Option<&'static str>, Option<&'static str>, MediaType);
+        let cases: &[Case] = &[
             (b"%PDF-1.4\n", None, None, MediaType::Pdf),
             (b"%PDF-1.4\n", Some("text/plain"), Some("a.txt"), MediaType::Pdf),
             (b"junk\n%PDF-1.4\n", Some("application/pdf"), None, MediaType::Pdf),

@@ -179,6 +179,7 @@ mod tests {
             (b"PK\x03\x04rest of a zip", None, "unsupported_media_type"),
             (b"\x89PNG\r\n\x1a\n....", Some("text/plain"), "unsupported_media_type"),
             (&noise, None, "unsupported_media_type"),
+            (&[&[0xFF, 0xFE], &noise[..]].concat(), None, "unsupported_media_type"),
             (b"some words", Some("image/png"), "unsupported_media_type"),
             (b"some words", Some("application/pdf"), "corrupt"),
         ];

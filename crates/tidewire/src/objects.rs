@@ -168,6 +168,17 @@ impl Objects {
         Ok(Self { store: Arc::new(store) })
     }
 
+    /// Opens the store the configuration names (`objects.url`).
+    ///
+    /// # Errors
+    /// As [`Objects::open`].
+    pub fn from_config(config: &crate::config::Config) -> Result<Self, ObjectsError> {
+        match config.objects_dir() {
+            Some(dir) => Self::open(&dir.to_string_lossy()),
+            None => Self::open(config.objects.url.expose()),
+        }
+    }
+
     /// Stores an object, replacing one of the same key. When this returns, it survives a power cut.
     ///
     /// # Errors

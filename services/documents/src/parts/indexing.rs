@@ -1,0 +1,69 @@
+//! Index: so that it can be found.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use events::{
+    DocumentIndexed, DocumentIndexingFailed, DocumentIndexingRequested, DocumentUnindexed, DocumentUnindexingFailed,
+    DocumentUnindexingRequested,
+};
+use tidewire::objects::{ObjectKey, Objects};
+use tidewire::saga::{Failure, Part, Reversible};
+use tidewire::{Context, Draft, HandlerError, SchemaError};
+
+use super::{index_error, objects_error};
+use crate::chunk::{ChunkOptions, split};
+use crate::index::{Index, IndexedDocument};
+
+/// Puts a document into the full-text index.
+pub struct Indexing {
+    /// Where its text lies.
+    pub objects: Objects,
+    /// The index.
+    pub index: Arc<Index>,
+}
+
+#[async_trait]
+impl Part for Indexing {
+    type Request = DocumentIndexingRequested;
+    type Done = DocumentIndexed;
+    type Failed = DocumentIndexingFailed;
+
+    async fn perform(&self, request: &Self::Request, cx: &mut Context<'_>) -> Result<Self::Done, HandlerError> {
+        let object = ObjectKey::new(request.object.as_str()).map_err(objects_error)?;
+        let bytes = self.objects.get(&object).await.map_err(objects_error)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let chunks = split(&text, ChunkOptions::default()).len() as u64;
+        let document = IndexedDocument {
+            id: request.document_id.clone(),
+            workspace: request.workspace.clone(),
+            title: request.title.clone(),
+            text,
+            media_type: "text/plain".into(),
+            ingested: cx.now(),
+        };
+        self.index.put(document).await.map_err(index_error)?;
+        Ok(DocumentIndexed { document_id: request.document_id.clone(), chunks })
+    }
+
+    fn failed(&self, request: &Self::Request, failure: &Failure) -> Self::Failed {
+        let Failure { code, reason } = failure.clone();
+        DocumentIndexingFailed { document_id: request.document_id.clone(), code, reason }
+    }
+}
+
+#[async_trait]
+impl Reversible for Indexing {
+    type UndoRequest = DocumentUnindexingRequested;
+    type Undone = DocumentUnindexed;
+
+    async fn undo(&self, request: &Self::UndoRequest, _: &mut Context<'_>) -> Result<Self::Undone, HandlerError> {
+        self.index.remove(&request.document_id).await.map_err(index_error)?;
+        Ok(DocumentUnindexed { document_id: request.document_id.clone() })
+    }
+
+    fn undo_failed(&self, request: &Self::UndoRequest, failure: &Failure) -> Result<Option<Draft>, SchemaError> {
+        let Failure { code, reason } = failure.clone();
+        Draft::of(&DocumentUnindexingFailed { document_id: request.document_id.clone(), code, reason }).map(Some)
+    }
+}

@@ -1,0 +1,86 @@
+//! The documents service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire::config::Config;
+use tidewire::objects::{Objects, ObjectsError};
+use tidewire::saga::Participant;
+use tidewire::{Ports, Service};
+
+use crate::extract::{ExtractorChild, ExtractorOptions};
+use crate::index::{Index, IndexError};
+use crate::listing::Listing;
+use crate::parts::{Extraction, Indexing, Storage};
+use crate::routes::{Desk, routes};
+use crate::submit::sweep;
+use crate::tidy::Tidy;
+
+/// On top of a child's own deadline: reading the original, writing the text.
+const EXTRACTION_MARGIN: Duration = Duration::from_secs(30);
+/// Storing and indexing wait for disks, not for people.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentsError {
+    /// The object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The program to run extraction children with.
+    #[error("the running program cannot be found again: {0}")]
+    Program(std::io::Error),
+}
+
+impl DocumentsError {
+    /// The stable code.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Objects(_) => "objects.unavailable".into(),
+            Self::Index(error) => format!("index.{}", error.code()),
+            Self::Program(_) => "documents.program".into(),
+        }
+    }
+}
+
+/// The service: three participants of ingestion, the listing, and the routes. Text is extracted in children of
+/// the running program, started with the argument `extract-child`.
+pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {
+    let objects = Objects::from_config(config)?;
+    let index = Arc::new(Index::open(&config.data_dir.join("index"))?);
+    let program = std::env::current_exe().map_err(DocumentsError::Program)?;
+    let options = ExtractorOptions {
+        deadline: config.documents.extract_timeout,
+        memory_bytes: config.documents.extract_memory,
+        concurrency: config.documents.extract_concurrency,
+    };
+    let extractor = ExtractorChild::new(program, ["extract-child"], options);
+    let document_limit = usize::try_from(config.http.document_limit).unwrap_or(usize::MAX);
+    let desk = Desk { ports: ports.clone(), objects: objects.clone(), index: index.clone(), document_limit };
+    let (sweep_ports, sweep_objects) = (ports.clone(), objects.clone());
+    Ok(Service::new("documents")
+        .handler(
+            Participant::new("documents.extraction")
+                .concurrency(config.documents.extract_concurrency)
+                .timeout(config.documents.extract_timeout + EXTRACTION_MARGIN)
+                .max_attempts(3)
+                .reversible(Extraction { objects: objects.clone(), extractor }),
+        )
+        .handler(
+            Participant::new("documents.storage")
+                .timeout(STEP_TIMEOUT)
+                .reversible(Storage { objects: objects.clone() }),
+        )
+        .handler(
+            Participant::new("documents.indexing")
+                .timeout(STEP_TIMEOUT)
+                .reversible(Indexing { objects: objects.clone(), index }),
+        )
+        .handler(Tidy { objects })
+        .projection(Listing)
+        .routes(routes(desk))
+        .background("documents.sweep", move |stop| sweep(sweep_ports, sweep_objects, stop)))
+}

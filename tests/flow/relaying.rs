@@ -1,0 +1,69 @@
+//! The relay: everything, in order per key, and one holder at a time.
+
+use std::time::Duration;
+
+use tidewire::Service;
+use tidewire::relay::{Relay, RelayOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::event::counted;
+use crate::support::handlers::{Tally, tallied};
+use crate::support::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_take_over_from_each_other_and_lose_nothing() {
+    let world = World::new().await;
+    let life = world.run(vec![Service::new("tests").handler(Tally::new("tally"))]);
+    // Beside the relay of the world, others that come and go.
+    let options = RelayOptions { lease_ttl: Duration::from_millis(300), batch: 7, ..RelayOptions::default() };
+    let relays: Vec<(CancellationToken, tokio::task::JoinHandle<()>)> = (0..3)
+        .map(|_| {
+            let stop = CancellationToken::new();
+            (stop.clone(), tokio::spawn(Relay::new(&world.ports, options.clone()).run(stop)))
+        })
+        .collect();
+    for n in 1..=100 {
+        world.append((0..10).map(|key| counted(&world.ports, &key.to_string(), n)).collect()).await;
+        if n % 30 == 0 {
+            relays[(n / 30) as usize - 1].0.cancel();
+        }
+    }
+    life.settled().await;
+    for key in 0..10 {
+        assert_eq!(tallied(&world.ports, "tally", &key.to_string()).await, (1..=100).collect::<Vec<u64>>());
+    }
+    for (stop, relay) in relays {
+        stop.cancel();
+        relay.await.unwrap();
+    }
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_share_the_keys_and_may_be_cut_anew() {
+    let world = World::new().await;
+    let fill = async |from: u64| {
+        for n in from..from + 20 {
+            world.append((0..50).map(|key| counted(&world.ports, &key.to_string(), n)).collect()).await;
+        }
+    };
+    fill(1).await;
+    for (from, shards) in [(21, 4u8), (41, 3)] {
+        let stop = CancellationToken::new();
+        let relays: Vec<_> = (0..shards)
+            .map(|index| {
+                let options = RelayOptions { shard: (index, shards), ..RelayOptions::default() };
+                tokio::spawn(Relay::new(&world.ports, options).run(stop.clone()))
+            })
+            .collect();
+        fill(from).await;
+        let head = world.ports.store.head().await.unwrap().0;
+        crate::support::eventually("all of the log is on the broker", || async {
+            let (page, _) = world.ports.broker.scan(None, 100_000).await.ok()?;
+            (page.len() as u64 == head).then_some(())
+        })
+        .await;
+        stop.cancel();
+        futures::future::join_all(relays).await;
+    }
+}

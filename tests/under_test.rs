@@ -1,0 +1,3 @@
+//! The binary as it is, with failpoints compiled in.
+
+fn main() {}
