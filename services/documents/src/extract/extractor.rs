@@ -216,9 +216,12 @@ mod tests {
     async fn hostile_files_end_with_their_code() {
         let options = ExtractorOptions { memory_bytes: 512 * 1024 * 1024, ..ExtractorOptions::default() };
         let extractor = extractor(options);
-        for (file, code) in
-            [("self-including.pdf", "too_deep"), ("bomb.pdf", "out_of_memory"), ("circular-pages.pdf", "too_deep")]
-        {
+        for (file, code) in [
+            ("self-including.pdf", "too_deep"),
+            ("bomb.pdf", "out_of_memory"),
+            ("circular-pages.pdf", "too_deep"),
+            ("deep-arrays.pdf", "corrupt"),
+        ] {
             let bytes = data(&format!("hostile/{file}"));
             let error =
                 extractor.extract(Original { bytes: &bytes, content_type: None, file_name: None }).await.unwrap_err();

@@ -195,4 +195,41 @@ mod tests {
         assert_eq!(plain(long.as_bytes()).unwrap_err().code(), "too_large");
         assert!(plain(&long.as_bytes()[..1000]).is_ok());
     }
+
+    #[test]
+    fn the_documents_to_try_with_are_read_or_refused_as_meant() {
+        let cases: &[(&str, Result<(Option<&str>, Option<u32>), &str>)] = &[
+            ("berth-tariffs-encrypted.pdf", Err("encrypted")),
+            ("log-book-corrupt.pdf", Err("corrupt")),
+            ("harbour-handover.pdf", Ok((Some("Harbour handover"), Some(3)))),
+            ("gezeiten-und-warteschlangen.pdf", Ok((Some("Gezeiten und Warteschlangen"), Some(3)))),
+            ("exactly-once.html", Ok((Some("Exactly once, in effect"), None))),
+            ("spring-tides.html", Ok((Some("Spring tides at the Marsh Gauge"), None))),
+            ("incident-review.html", Ok((Some("Review: notifications late on 9 June 2026"), None))),
+            ("marees-et-evenements.html", Ok((Some("Marées et événements"), None))),
+            ("outbox-pattern.md", Ok((Some("Why the log is the outbox"), None))),
+            ("runbook-parked-keys.md", Ok((Some("Runbook: a parked key"), None))),
+            ("tide-tables.txt", Ok((None, None))),
+            ("tide-tables-revised.txt", Ok((None, None))),
+        ];
+        let dir = format!("{}/../../tests/data/documents", env!("CARGO_MANIFEST_DIR"));
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), cases.len());
+        for (name, want) in cases {
+            let bytes = std::fs::read(format!("{dir}/{name}")).unwrap();
+            let got = extract(Original { bytes: &bytes, content_type: None, file_name: Some(name) });
+            match (&got, want) {
+                (Err(error), Err(code)) => assert_eq!(error.code(), *code, "{name}"),
+                (Ok(found), Ok((title, pages))) => {
+                    assert_eq!(
+                        (found.title.as_deref(), found.pages, found.unreadable_pages),
+                        (*title, *pages, 0),
+                        "{name}"
+                    );
+                    assert!(found.text.split_whitespace().count() > 200, "{name}");
+                    assert!(!found.text.contains(['<', '\u{FFFD}']) || name.ends_with(".md"), "{name}");
+                }
+                _ => panic!("{name}: {got:?}"),
+            }
+        }
+    }
 }
