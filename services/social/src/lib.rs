@@ -11,6 +11,10 @@ mod feed;
 mod follows;
 mod profile;
 mod routes;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use std::sync::Arc;

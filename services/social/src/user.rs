@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn rules() {
         let unknown = Err(UserError::Unknown(id("42")));
-        let table: Vec<(&str, Vec<UserEvent>, UserCommand, Result<Vec<UserEvent>, UserError>)> = vec![
+        type Case = (&'static str, Vec<UserEvent>, UserCommand, Result<Vec<UserEvent>, UserError>);
+        let table: Vec<Case> = vec![
             ("signs up", vec![], register("Ada"), Ok(vec![registered()])),
             ("signs up twice", vec![registered()], register("Ada"), Ok(vec![])),
             ("id is taken", vec![registered()], register("Eve"), Err(UserError::Exists(id("42")))),
