@@ -3,6 +3,10 @@
 mod history;
 mod hourly;
 mod routes;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod track;
 
 use std::sync::Arc;

@@ -12,6 +12,10 @@ mod preferences;
 mod recipient;
 mod routes;
 mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod wording;
 
 use std::sync::Arc;

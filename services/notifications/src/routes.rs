@@ -22,7 +22,7 @@ use crate::hub::Hub;
 use crate::inbox::Inbox;
 use crate::notification::{INBOXES, InboxState, NOTIFICATIONS, Notification, UNREAD, row_id};
 use crate::preferences::{PREFERENCES, Preferences};
-use crate::stream::{BUFFER, Live};
+use crate::stream::{BUFFER, Live, SLOWEST};
 
 /// How long a read waits for what its caller has written.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -146,7 +146,7 @@ async fn live(
         None => notifications.state(&inbox).await?.0.last,
     };
     let (to, from) = mpsc::channel(BUFFER);
-    let live = Live { store: notifications.ports.store.clone(), inbox, after, watch };
+    let live = Live { store: notifications.ports.store.clone(), inbox, after, watch, slowest: SLOWEST };
     tokio::spawn(async move {
         let ended = live.run(to).await;
         tracing::debug!(?ended, "a live stream ended");

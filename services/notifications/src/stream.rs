@@ -19,7 +19,7 @@ use crate::routes::Shown;
 pub(crate) const BUFFER: usize = 64;
 /// How long a client may read nothing while something is waiting for it, before it is dropped. It may come back
 /// and resume.
-const SLOWEST: Duration = Duration::from_secs(30);
+pub(crate) const SLOWEST: Duration = Duration::from_secs(30);
 /// Notifications read from the store at once.
 const PAGE: usize = 100;
 /// When clients come back after the stream broke off.
@@ -32,6 +32,8 @@ pub(crate) struct Live {
     /// The number of the last notification the client has.
     pub after: u64,
     pub watch: Watch,
+    /// How long the client may read nothing: [`SLOWEST`].
+    pub slowest: Duration,
 }
 
 /// Why a stream ended.
@@ -50,7 +52,7 @@ type Sender = mpsc::Sender<Result<Event, Infallible>>;
 impl Live {
     /// Sends what comes, in order and without gaps, until the client leaves or falls behind.
     pub async fn run(mut self, to: Sender) -> Ended {
-        if let Err(ended) = send(&to, Event::default().retry(RETRY).comment("live")).await {
+        if let Err(ended) = self.send(&to, Event::default().retry(RETRY).comment("live")).await {
             return ended;
         }
         loop {
@@ -65,7 +67,7 @@ impl Live {
             for document in page {
                 let Some(shown) = Shown::read(&document) else { continue };
                 self.after = shown.n;
-                if let Err(ended) = send(&to, event(&shown)).await {
+                if let Err(ended) = self.send(&to, event(&shown)).await {
                     return ended;
                 }
             }
@@ -89,17 +91,17 @@ impl Live {
         };
         self.store.list(&query).await
     }
+
+    async fn send(&self, to: &Sender, event: Event) -> Result<(), Ended> {
+        to.send_timeout(Ok(event), self.slowest).await.map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => Ended::Slow,
+            SendTimeoutError::Closed(_) => Ended::Closed,
+        })
+    }
 }
 
 fn event(shown: &Shown<Notification>) -> Event {
     // Numbers, strings and times always serialise.
     let data = serde_json::to_string(shown).unwrap_or_default();
     Event::default().id(shown.n.to_string()).event("notification").data(data)
-}
-
-async fn send(to: &Sender, event: Event) -> Result<(), Ended> {
-    to.send_timeout(Ok(event), SLOWEST).await.map_err(|error| match error {
-        SendTimeoutError::Timeout(_) => Ended::Slow,
-        SendTimeoutError::Closed(_) => Ended::Closed,
-    })
 }
