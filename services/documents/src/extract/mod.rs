@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn the_documents_to_try_with_are_read_or_refused_as_meant() {
-        let cases: &[(&str, Result<(Option<&str>, Option<u32>), &str>)] = &[
+        /// Title and pages, or the code of the refusal.
+        type Expected = Result<(Option<&'static str>, Option<u32>), &'static str>;
+        let cases: &[(&str, Expected)] = &[
             ("berth-tariffs-encrypted.pdf", Err("encrypted")),
             ("log-book-corrupt.pdf", Err("corrupt")),
             ("harbour-handover.pdf", Ok((Some("Harbour handover"), Some(3)))),
