@@ -1,0 +1,127 @@
+//! Rounds: both sides in turn, in an order that favours neither.
+
+use std::fmt;
+
+use super::stats::Random;
+
+/// What a write survives: part of a measurement's name, since it is most of its cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing: the directory is in memory.
+    Mem,
+    /// The end of the process.
+    Os,
+    /// The loss of power.
+    Disk,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mem => "mem",
+            Self::Os => "os",
+            Self::Disk => "disk",
+        })
+    }
+}
+
+/// One side's work during one slice, after its result was checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slice {
+    /// What was done within the measured time.
+    pub events: u64,
+    /// The measured time.
+    pub seconds: f64,
+    /// User and system time of everything that took part.
+    pub cpu_seconds: f64,
+    /// Write transactions within the measured time.
+    pub transactions: u64,
+    /// As read back, not as asked for.
+    pub class: Class,
+}
+
+impl Slice {
+    /// Events per second.
+    pub fn rate(&self) -> f64 {
+        self.events as f64 / self.seconds.max(f64::MIN_POSITIVE)
+    }
+
+    /// Events per second of processor time.
+    pub fn per_cpu_second(&self) -> f64 {
+        self.events as f64 / self.cpu_seconds.max(1e-9)
+    }
+
+    /// How large its transactions really were.
+    pub fn shape(&self) -> Shape {
+        Shape { events_per_transaction: self.events as f64 / self.transactions.max(1) as f64 }
+    }
+}
+
+/// What the limit must imitate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// The size of ours' transactions.
+    pub events_per_transaction: f64,
+}
+
+impl Shape {
+    /// Rows for a statement; at least one.
+    pub fn rows(&self) -> usize {
+        (self.events_per_transaction.round() as usize).max(1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Ours,
+    Limit,
+}
+
+/// One slice in its place.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    pub side: Side,
+    pub slice: Slice,
+    /// Seconds per fdatasync just before, where the disk matters.
+    pub probe: Option<f64>,
+}
+
+/// Two ways of doing the same work. Every call starts from nothing and checks what it did.
+pub trait Sides {
+    /// Through the product.
+    async fn ours(&mut self) -> anyhow::Result<Slice>;
+    /// By hand, with nothing in between, in transactions of this shape.
+    async fn limit(&mut self, shape: Shape) -> anyhow::Result<Slice>;
+    /// How fast the disk is right now.
+    fn probe(&mut self) -> anyhow::Result<Option<f64>>;
+}
+
+/// ours-limit, limit-ours, ours-limit, …, or the other way round, by seed.
+pub fn order(rounds: usize, seed: u64) -> Vec<Side> {
+    let first = Random::new(seed).below(2);
+    (0..rounds)
+        .flat_map(|round| match (round + first) % 2 {
+            0 => [Side::Ours, Side::Limit],
+            _ => [Side::Limit, Side::Ours],
+        })
+        .collect()
+}
+
+/// Runs both sides once unmeasured (which also tells the limit the shape), then `rounds` times in turn.
+pub async fn run(sides: &mut impl Sides, rounds: usize, seed: u64) -> anyhow::Result<Vec<Measured>> {
+    let mut shape = sides.ours().await?.shape();
+    sides.limit(shape).await?;
+    let mut measured = Vec::with_capacity(rounds * 2);
+    for side in order(rounds, seed) {
+        let probe = sides.probe()?;
+        let slice = match side {
+            Side::Ours => sides.ours().await?,
+            Side::Limit => sides.limit(shape).await?,
+        };
+        if side == Side::Ours {
+            shape = slice.shape();
+        }
+        measured.push(Measured { side, slice, probe });
+    }
+    Ok(measured)
+}
