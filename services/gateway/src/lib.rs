@@ -23,3 +23,6 @@ pub use options::Options;
 pub use router::{Part, router};
 pub use serve::serve;
 pub use service::service;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! All routes behind one set of layers.
 
+use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::{Extension, Router};
 use tidewire::handler::{Consumer, Kind};
 use tidewire::http::{Answers, idempotent};
 use tidewire::{Ports, Service};
@@ -59,8 +59,7 @@ pub fn router(
         .merge(landing::routes())
         .merge(probes::routes(ports, health))
         .layer(DefaultBodyLimit::max(options.body_limit))
-        .layer(from_fn_with_state(shutdown.clone(), ends_at_shutdown))
-        .layer(Extension(shutdown))
+        .layer(from_fn_with_state(shutdown, ends_at_shutdown))
         .layer(CatchPanicLayer::custom(caught))
         .layer(from_fn_with_state(*options, patience))
         .layer(from_fn_with_state(*options, origin))

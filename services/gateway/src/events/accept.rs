@@ -35,7 +35,7 @@ pub(super) async fn accept(
     let body = read_body(request, &()).await?;
     let defaults = Defaults { now: events.ports.clock.now(), traceparent: traceparent(&headers) };
     let envelopes = match parse(&headers, body, &defaults)? {
-        Content::One(came) => vec![events.admit(came, &defaults)?],
+        Content::One(came) => vec![events.admit(*came, &defaults)?],
         Content::Batch(batch) => {
             let admitted = batch.into_iter().map(|came| events.admit(came, &defaults)).collect();
             whole_batch(admitted)?

@@ -37,7 +37,7 @@ pub(super) struct Came {
 #[derive(Debug)]
 pub(super) enum Content {
     /// One event.
-    One(Result<Came, Problem>),
+    One(Box<Result<Came, Problem>>),
     /// A batch; each event for itself.
     Batch(Vec<Result<Came, Problem>>),
 }
@@ -46,7 +46,7 @@ pub(super) enum Content {
 pub(super) fn parse(headers: &HeaderMap, body: Bytes, defaults: &Defaults) -> Result<Content, Problem> {
     let named = headers.keys().any(|name| name.as_str().starts_with("ce-"));
     if !headers.contains_key(header::CONTENT_TYPE) && named && body.is_empty() {
-        return Ok(Content::One(binary(headers, body, defaults)));
+        return Ok(Content::One(Box::new(binary(headers, body, defaults))));
     }
     let essence = check_media_type(headers, |_| true);
     if body.is_empty() && !named {
@@ -55,11 +55,11 @@ pub(super) fn parse(headers: &HeaderMap, body: Bytes, defaults: &Defaults) -> Re
     match essence?.as_str() {
         "application/cloudevents+json" => {
             check_json(&body)?;
-            Ok(Content::One(structured(&body, defaults)))
+            Ok(Content::One(Box::new(structured(&body, defaults))))
         }
         "application/cloudevents-batch+json" => batch(&body, defaults).map(Content::Batch),
         essence if named && !essence.starts_with("application/cloudevents") => {
-            Ok(Content::One(binary(headers, body, defaults)))
+            Ok(Content::One(Box::new(binary(headers, body, defaults))))
         }
         _ => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

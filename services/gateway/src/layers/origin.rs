@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn only_this_machine_and_only_the_same_site() {
         let (host, origin) = (Some("http.host_refused".to_owned()), Some("http.origin_refused".to_owned()));
-        let cases: [(&str, &[(&str, &str)], &Option<String>); 14] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a Option<String>);
+        let cases: [Case<'_>; 14] = [
             ("GET", &[], &None),
             ("POST", &[("host", "127.0.0.1:7070")], &None),
             ("POST", &[("host", "[::1]:7070")], &None),

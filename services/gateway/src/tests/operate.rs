@@ -1,0 +1,58 @@
+use serde_json::json;
+use tidewire::{Commit, Park};
+
+use super::*;
+
+#[tokio::test]
+async fn operators_see_what_is_there() {
+    let house = House::new().await;
+    let status = house.get("/v1/status").await.json();
+    assert_eq!((&status["store"]["backend"], &status["parked"]), (&json!("sqlite"), &json!(0)));
+    assert_eq!(house.get("/v1/consumers").await.json(), json!({"items": [], "cursor": null}));
+    assert_eq!(house.get("/v1/consumers/none").await.problem(), (404, "consumer.not_found".into()));
+}
+
+#[tokio::test]
+async fn parked_events_are_listed_and_shown() {
+    let house = House::new().await;
+    house.emit(&super::events::followed("1", "7", "42")).await;
+    let envelope =
+        house.ports.store.stream(&tidewire::Key::new("user/42").unwrap(), 0, 1).await.unwrap().remove(0).envelope;
+    for n in 0..3 {
+        let mut envelope = envelope.clone();
+        envelope.id = format!("p{n}");
+        let park = Park {
+            consumer: "social.followers".into(),
+            envelope,
+            code: "handler.failed".into(),
+            reason: "no".into(),
+            attempts: 8,
+            follower: n > 0,
+        };
+        house.ports.store.commit(Commit { park: vec![park], ..Default::default() }).await.unwrap();
+    }
+    let first = house.get("/v1/parked?limit=2&consumer=social.followers").await.json();
+    let cursor = first["cursor"].as_str().unwrap();
+    let second = house.get(&format!("/v1/parked?limit=2&cursor={cursor}")).await.json();
+    assert_eq!((first["items"].as_array().unwrap().len(), second["items"].as_array().unwrap().len()), (2, 1));
+    assert_eq!(second["cursor"], Value::Null);
+    let ordinal = &first["items"][0]["ordinal"];
+    assert_eq!(house.get(&format!("/v1/parked/{ordinal}")).await.json()["envelope"]["id"], "p0");
+    assert_eq!(house.get("/v1/parked/999").await.problem(), (404, "http.not_found".into()));
+    assert_eq!(house.get("/v1/parked?key=").await.problem(), (400, "http.invalid".into()));
+}
+
+#[tokio::test]
+async fn redriving_needs_a_consumer_there_is() {
+    let house = House::new().await;
+    let json = [("content-type", "application/json")];
+    for (body, status, code) in [
+        (r#"{"consumer":"none"}"#, 404, "consumer.not_found"),
+        (r#"{"consumer":"none","limit":0}"#, 400, "http.invalid"),
+        (r#"{"consumer":"none","keys":[]}"#, 400, "http.invalid"),
+        (r#"{"consumer":"a","consumer":"b"}"#, 400, "http.duplicate_member"),
+        ("", 400, "http.empty_body"),
+    ] {
+        assert_eq!(house.post("/v1/parked/redrive", &json, body).await.problem(), (status, code.to_owned()), "{body}");
+    }
+}
