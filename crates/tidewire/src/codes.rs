@@ -4,6 +4,7 @@
 //! meaning gets a new code. HTTP problems, parked reasons, saga reasons and refusals at start all
 //! use the same codes, so that one table answers for all of them.
 
+mod command;
 mod configuration;
 mod edge;
 mod events;
@@ -27,7 +28,8 @@ const fn explain_as(code: &'static str, title: &'static str, cause: &'static str
     Explanation { code, title, cause, cure }
 }
 
-const TABLES: [&[Explanation]; 5] = [configuration::TABLE, storage::TABLE, events::TABLE, work::TABLE, edge::TABLE];
+const TABLES: [&[Explanation]; 6] =
+    [configuration::TABLE, storage::TABLE, events::TABLE, work::TABLE, edge::TABLE, command::TABLE];
 
 /// The explanation of a code. Case and surrounding space do not matter.
 pub fn explain(code: &str) -> Option<&'static Explanation> {

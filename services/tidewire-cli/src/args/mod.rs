@@ -1,0 +1,204 @@
+//! The command line: what can be typed. What it does is in `command/`, `up.rs`, `run.rs` and `demo/`.
+
+mod operate;
+mod serve;
+
+pub use operate::{
+    ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, ParkedCommand, ParkedFilter, Redrive,
+    SagasCommand,
+};
+pub use serve::{DemoArgs, Role, RunArgs, UpArgs};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+use crate::output::Format;
+use crate::output::text::TimeStyle;
+
+/// What `main` starts a text extraction child with. Not for people.
+pub const EXTRACT_CHILD: &str = "extract-child";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidewire",
+    bin_name = "tidewire",
+    version,
+    about = "The event backbone: emit, deliver, undo, see and repair domain events.",
+    after_help = "Try `tidewire demo`, then `tidewire status`. `tidewire COMMAND --help` has an example for each command.",
+    after_long_help = long_help(),
+    propagate_version = true,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn long_help() -> String {
+    format!(
+        "Example:\n  tidewire demo --exit        the whole path once, with real traffic\n  tidewire up                 every role in one process, until Ctrl-C\n  tidewire status             in a second terminal\n\nPrecedence: flag over environment over file; `tidewire config show` prints where each value came from.\n\n{}",
+        exit::TABLE
+    )
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    pub output: Format,
+    /// How times are shown in tables.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "STYLE", help_heading = "Output")]
+    pub time: TimeStyle,
+    /// Colours: auto, always or never. NO_COLOR is honoured.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", help_heading = "Output")]
+    pub color: Option<Color>,
+    /// Folder for everything the embedded parts keep.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Configuration")]
+    pub data_dir: Option<PathBuf>,
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+    /// Read no configuration file.
+    #[arg(long, global = true, conflicts_with = "config", help_heading = "Configuration")]
+    pub no_config: bool,
+    /// Set one configuration key, such as relay.batch=64. May be given several times.
+    #[arg(long, global = true, value_name = "KEY=VALUE", help_heading = "Configuration")]
+    pub set: Vec<String>,
+    /// Address of the running instance, such as http://127.0.0.1:4500. Otherwise TIDEWIRE_URL, else the
+    /// instance on the data directory, else the data directory itself.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    pub url: Option<String>,
+    /// Longest wait for an answer.
+    #[arg(long, global = true, value_parser = span, default_value = "30s", value_name = "TIME", help_heading = "Connection")]
+    pub timeout: Duration,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    tidewire::config::parse_span(text).map_err(|error| error.to_string())
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Also into files and pipes.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every role in one process.
+    Up(UpArgs),
+    /// Run everything with real traffic: follows, tracked activity and documents.
+    Demo(DemoArgs),
+    /// Run some roles only, on shared backends.
+    Run(RunArgs),
+    /// Show how the instance is doing.
+    #[command(after_long_help = "Example:\n  tidewire status\n  tidewire status -o json | jq .log.head")]
+    Status,
+    /// Explain an error code: its cause and its cure.
+    #[command(
+        after_long_help = "Example:\n  tidewire explain saga.stuck\n  tidewire explain -o name        every code"
+    )]
+    Explain {
+        /// The code, such as saga.stuck. Without one, every code is listed.
+        code: Option<String>,
+    },
+    /// Look at events in the log.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire events list --type user.followed --limit 5")]
+    Events(EventsCommand),
+    /// Look at consumers: who handles what, and how far behind.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire consumers list")]
+    Consumers(ConsumersCommand),
+    /// Look at parked events and redrive them.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire parked list --consumer notifications.inbox")]
+    Parked(ParkedCommand),
+    /// Look at sagas.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire sagas list --status stuck")]
+    Sagas(SagasCommand),
+    /// Look at the configuration.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire config show -o wide")]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    #[command(
+        after_long_help = "Example:\n  tidewire completions bash > ~/.local/share/bash-completion/completions/tidewire"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    #[command(after_long_help = "Example:\n  tidewire man ~/.local/share/man/man1\n  tidewire man | man -l -")]
+    Man {
+        /// Folder for one page per command. Without one, the main page goes to standard output.
+        dir: Option<PathBuf>,
+    },
+    /// Extract the text of one document from standard input, in a process of its own.
+    #[command(name = EXTRACT_CHILD, hide = true)]
+    ExtractChild,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn each(command: &mut clap::Command, path: &str, look: &mut impl FnMut(&str, &mut clap::Command)) {
+        look(path, command);
+        for child in command.get_subcommands_mut().filter(|child| !child.is_hide_set() && child.get_name() != "help") {
+            let path = format!("{path} {}", child.get_name());
+            each(child, &path, look);
+        }
+    }
+
+    #[test]
+    fn the_tree_is_sound_and_every_long_help_has_an_example() {
+        Cli::command().debug_assert();
+        let mut looked_at = 0;
+        let mut root = Cli::command();
+        root.build();
+        each(&mut root, "tidewire", &mut |path, command| {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example:\n  tidewire"), "{path} has no example");
+            assert!(command.get_about().is_some(), "{path} does not say what it does");
+            looked_at += 1;
+        });
+        assert!(looked_at > 20, "{looked_at}");
+    }
+
+    /// Examples that do not parse are worse than none.
+    #[test]
+    fn every_example_parses() {
+        let mut parsed = 0;
+        let mut root = Cli::command();
+        root.build();
+        each(&mut root, "tidewire", &mut |path, command| {
+            let help = command.render_long_help().to_string();
+            for line in help.lines().filter_map(|line| line.strip_prefix("  tidewire ")) {
+                let line = line.split("    ").next().unwrap_or(line);
+                let words = line.split(['|', '>']).next().unwrap_or_default().split_whitespace();
+                let words = std::iter::once("tidewire").chain(words.map(|word| word.trim_matches('\'')));
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{path}: `tidewire {line}`: {error}");
+                }
+                parsed += 1;
+            }
+        });
+        assert!(parsed > 25, "{parsed}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Commands for operators: nouns, then verbs.
+
+use clap::{Args, Subcommand};
+
+/// How many items a list shows unless told otherwise.
+const DEFAULT_LIMIT: u32 = 50;
+/// The most items one page of the API holds.
+const MAX_LIMIT: i64 = 500;
+
+/// Where a list begins and ends.
+#[derive(Debug, Clone, Args)]
+pub struct Paging {
+    /// At most this many.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
+    pub limit: u32,
+    /// Go on where the last page ended.
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
+/// `events`.
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// List events, newest first.
+    #[command(
+        after_long_help = "Example:\n  tidewire events list\n  tidewire events list --type user.followed --key user/ana --oldest-first\n  tidewire events list -o name"
+    )]
+    List {
+        /// Which events.
+        #[command(flatten)]
+        filter: EventFilter,
+        /// In the order of the log.
+        #[arg(long)]
+        oldest_first: bool,
+        /// Where the list begins and ends.
+        #[command(flatten)]
+        page: Paging,
+    },
+    /// Show one event with all its attributes and its data.
+    #[command(
+        after_long_help = "Example:\n  tidewire events show 01990000-0000-7000-8000-000000000000\n  tidewire events show ID -o json"
+    )]
+    Show {
+        /// The event's id.
+        id: String,
+    },
+    /// Print events as they are appended, until Ctrl-C.
+    #[command(
+        after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --count 10"
+    )]
+    Tail {
+        /// Which events.
+        #[command(flatten)]
+        filter: EventFilter,
+        /// End after this many.
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
+}
+
+/// Which events.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EventFilter {
+    /// Only of this type: a name such as user.followed, of any version.
+    #[arg(long = "type", value_name = "NAME")]
+    pub ty: Option<String>,
+    /// Only with this key, such as user/ana.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Only of this flow (correlation id).
+    #[arg(long, value_name = "ID")]
+    pub flow: Option<String>,
+}
+
+/// `consumers`.
+#[derive(Debug, Subcommand)]
+pub enum ConsumersCommand {
+    /// List consumers with how far behind they are.
+    #[command(after_long_help = "Example:\n  tidewire consumers list -o wide")]
+    List,
+    /// Show one consumer.
+    #[command(after_long_help = "Example:\n  tidewire consumers show notifications.inbox")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `parked`.
+#[derive(Debug, Subcommand)]
+pub enum ParkedCommand {
+    /// List parked events, in order.
+    #[command(
+        after_long_help = "Example:\n  tidewire parked list\n  tidewire parked list --consumer documents.index -o json"
+    )]
+    List {
+        /// Which ones.
+        #[command(flatten)]
+        filter: ParkedFilter,
+        /// Where the list begins and ends.
+        #[command(flatten)]
+        page: Paging,
+    },
+    /// Show one parked event with its reason and its data.
+    #[command(after_long_help = "Example:\n  tidewire parked show 17")]
+    Show {
+        /// Its number, from `parked list`.
+        ordinal: u64,
+    },
+    /// Hand parked events to their consumer again, in order.
+    Redrive(Redrive),
+}
+
+/// Which parked events.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ParkedFilter {
+    /// Only of this consumer.
+    #[arg(long, value_name = "NAME")]
+    pub consumer: Option<String>,
+    /// Only with this key.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+}
+
+/// `parked redrive`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Hand parked events to their consumer again, and to nobody else: in order per key, and a key stops at its \
+                  first event that fails again. Without a terminal, --yes is needed.",
+    after_long_help = "Example:\n  tidewire parked redrive --consumer notifications.inbox --key user/ana --dry-run\n  tidewire parked redrive --consumer notifications.inbox --yes --reason deployed"
+)]
+pub struct Redrive {
+    /// The consumer.
+    #[arg(long, value_name = "NAME")]
+    pub consumer: String,
+    /// Only this key.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// At most this many events.
+    #[arg(long, value_name = "N", default_value_t = MAX_LIMIT as u32, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
+    pub limit: u32,
+    /// What guards against redriving by mistake.
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// What guards a change against being made by mistake.
+#[derive(Debug, Clone, Args)]
+pub struct Consent {
+    /// Only show what would happen.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for the log.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `sagas`.
+#[derive(Debug, Subcommand)]
+pub enum SagasCommand {
+    /// List sagas, newest first.
+    #[command(after_long_help = "Example:\n  tidewire sagas list\n  tidewire sagas list --status undone --limit 10")]
+    List {
+        /// Only in this state, such as running, completed, undone or stuck.
+        #[arg(long, value_name = "STATE")]
+        status: Option<String>,
+        /// Only of this type.
+        #[arg(long = "type", value_name = "NAME")]
+        ty: Option<String>,
+        /// Where the list begins and ends.
+        #[command(flatten)]
+        page: Paging,
+    },
+    /// Show one saga with every step it took.
+    #[command(after_long_help = "Example:\n  tidewire sagas show 01990000-0000-5000-8000-000000000000")]
+    Show {
+        /// The saga's id.
+        id: String,
+    },
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print each value and where it came from. Secrets are masked.
+    #[command(
+        after_long_help = "Example:\n  tidewire config show\n  tidewire config show -o wide --set relay.batch=64"
+    )]
+    Show {
+        /// Only keys that begin so, such as broker.
+        prefix: Option<String>,
+    },
+    /// Check the configuration and report every problem at once. Ends with 6 when there are any.
+    #[command(after_long_help = "Example:\n  tidewire config check --config infra/tidewire.toml")]
+    Check,
+}

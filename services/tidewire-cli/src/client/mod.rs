@@ -1,0 +1,160 @@
+//! Asking the instance: over HTTP when one runs, otherwise the same routes in this process on the same files.
+
+mod path;
+mod problem;
+mod sse;
+mod transport;
+
+pub use path::{path, with_query};
+pub use sse::SseParser;
+pub use transport::Body;
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::http::{Method, Request, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use serde_json::Value;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::local::Local;
+use crate::runfile::RunFile;
+use crate::session::Session;
+use transport::{Http, Reply, Transport};
+
+/// The largest answer held in memory: the largest page of the largest events, and then some.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// How long an instance that has published its address may take to accept a connection before it counts as gone.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where questions go.
+pub struct Client {
+    transport: Transport,
+    timeout: Duration,
+}
+
+impl Client {
+    /// The instance named by `--url` or TIDEWIRE_URL; else the one that has the data directory open; else the
+    /// data directory itself, opened here for as long as the command takes.
+    pub async fn connect(session: &Session) -> Result<Self, Failure> {
+        let timeout = session.global.timeout;
+        if let Some(url) = session.global.url.as_deref().or_else(|| session.env.non_empty("TIDEWIRE_URL")) {
+            return Self::http(url, timeout);
+        }
+        let config = session.config(&[])?;
+        if let Some(running) = running(&config.data_dir).await {
+            return Self::http(&running.url, timeout);
+        }
+        let local = Local::open(&config, session.clock.clone()).await?;
+        Ok(Self { transport: Transport::Local(Box::new(local)), timeout })
+    }
+
+    /// The instance at `url`.
+    pub fn http(url: &str, timeout: Duration) -> Result<Self, Failure> {
+        Ok(Self { transport: Transport::Http(Http::new(url)?), timeout })
+    }
+
+    /// Whether an instance answers, rather than this process itself.
+    pub fn is_live(&self) -> bool {
+        matches!(self.transport, Transport::Http(_))
+    }
+
+    /// Reads JSON.
+    pub async fn get(&self, target: &str) -> Result<Value, Failure> {
+        let request = request(Method::GET, target).body(Body::empty()).map_err(malformed)?;
+        self.json(request).await.map(|(_, value)| value)
+    }
+
+    /// Sends JSON and reads JSON.
+    pub async fn send(&self, method: Method, target: &str, body: &Value) -> Result<(StatusCode, Value), Failure> {
+        let request = request(method, target)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .map_err(malformed)?;
+        self.json(request).await
+    }
+
+    /// Sends a request and reads the answer as JSON; null when it is empty.
+    pub async fn json(&self, request: Request<Body>) -> Result<(StatusCode, Value), Failure> {
+        let patience = self.timeout;
+        let exchange = async {
+            let reply = self.transport.send(request).await?;
+            let (status, body) = (reply.status, read(reply).await?);
+            if !status.is_success() {
+                return Err(problem::failure(status.as_u16(), &body));
+            }
+            if body.is_empty() {
+                return Ok((status, Value::Null));
+            }
+            let value = serde_json::from_slice(&body).map_err(|_| problem::failure(502, &body))?;
+            Ok((status, value))
+        };
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Exit::Unavailable,
+                "client.timed_out",
+                format!("no answer within {} s", patience.as_secs()),
+            )
+            .hint("--timeout 2m waits longer; `tidewire status` shows whether the instance is well"))
+        })
+    }
+
+    /// Opens a stream of server-sent events; the answer ends when the server does.
+    pub async fn stream(&self, target: &str, last_event_id: Option<&str>) -> Result<Reply, Failure> {
+        let mut builder = request(Method::GET, target).header(header::ACCEPT, "text/event-stream");
+        if let Some(id) = last_event_id {
+            builder = builder.header("last-event-id", id);
+        }
+        let reply = self.transport.send(builder.body(Body::empty()).map_err(malformed)?).await?;
+        if reply.status.is_success() {
+            return Ok(reply);
+        }
+        let status = reply.status.as_u16();
+        Err(problem::failure(status, &read(reply).await?))
+    }
+
+    /// Closes what was opened.
+    pub async fn close(self) {
+        if let Transport::Local(local) = self.transport {
+            local.close().await;
+        }
+    }
+}
+
+/// The process that has `data_dir` open, if it accepts connections.
+async fn running(data_dir: &Path) -> Option<RunFile> {
+    let running = RunFile::read(data_dir)?;
+    let address = running.url.strip_prefix("http://")?.to_owned();
+    let connected = tokio::time::timeout(CONNECT_PATIENCE, tokio::net::TcpStream::connect(address)).await;
+    matches!(connected, Ok(Ok(_))).then_some(running)
+}
+
+fn request(method: Method, target: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(target).header(header::ACCEPT, "application/json")
+}
+
+fn malformed(error: axum::http::Error) -> Failure {
+    Failure::new(Exit::Invalid, "http.invalid", format!("this cannot be asked for: {error}"))
+}
+
+async fn read(reply: Reply) -> Result<Bytes, Failure> {
+    let mut body = BytesMut::new();
+    let mut chunks = reply.chunks;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Failure::new(Exit::Error, "client.answer_too_large", "the answer is larger than 256 MiB")
+                .hint("ask for fewer items: --limit"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// For tests of commands: the routes without any files.
+#[cfg(test)]
+pub fn on_routes(routes: axum::Router) -> Client {
+    Client { transport: Transport::Local(Box::new(Local::on_routes(routes))), timeout: Duration::from_secs(10) }
+}

@@ -1,0 +1,45 @@
+//! `status`: how the instance is doing.
+
+use serde_json::Value;
+
+use crate::client::{Client, path};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::output::table::{self, Look};
+use crate::output::text;
+
+/// Asks and prints.
+pub async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
+    let mut status = client.get(&path(&["v1", "status"])).await?;
+    let live = client.is_live();
+    if let Some(members) = status.as_object_mut() {
+        members.insert("running".into(), live.into());
+    }
+    Ok(output.thing(&status, &["/version"], |look| people(&status, live, look))?)
+}
+
+fn people(status: &Value, live: bool, look: &Look) -> String {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let word = |pointer: &str| text::printable(status.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
+    let parked = number("/parked");
+    let consumers = status.pointer("/consumers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let behind: u64 = consumers.iter().filter_map(|consumer| consumer.get("pending")?.as_u64()).sum();
+    let lines = [
+        format!("Tidewire {}{}", word("/version"), if live { "" } else { ", not running: this is what its files say" }),
+        format!(
+            "log      {} events, {}, survives {} failures ({})",
+            text::count(number("/store/head")),
+            text::bytes(number("/store/bytes")),
+            word("/store/durability"),
+            word("/store/backend")
+        ),
+        format!("broker   {}, {} deliveries to go", word("/broker/backend"), text::count(behind)),
+        match parked {
+            0 => "parked   nothing".to_owned(),
+            n => format!("parked   {} events: see `tidewire parked list`", text::count(n)),
+        },
+        String::new(),
+        table::render(consumers, super::consumers::COLUMNS, look),
+    ];
+    lines.join("\n")
+}

@@ -1,0 +1,49 @@
+//! Waiting until nothing is on its way any more, and then looking every event up.
+
+use std::time::Duration;
+
+use tidewire::operate::{Audit, OperateError, Operator};
+use tokio::time::Instant;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Nothing moved for this long: whatever is missing will not come.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Waits until every consumer has caught up with a log that stands still, and audits. Gives the audit as it is when
+/// nothing moves any more.
+pub async fn settle(operator: &Operator) -> Result<Audit, Failure> {
+    let mut last = (0, 0);
+    let mut moved = Instant::now();
+    loop {
+        let consumers = operator.consumers().await?;
+        let pending: u64 = consumers.iter().map(|consumer| consumer.pending).sum();
+        let handled: u64 = consumers.iter().map(|consumer| consumer.handled).sum();
+        let head = operator.ports().store.head().await?;
+        if (head.0, handled) != last {
+            last = (head.0, handled);
+            moved = Instant::now();
+        }
+        let stalled = moved.elapsed() > STALLED_AFTER;
+        if pending == 0 || stalled {
+            let audit = operator.audit().await?;
+            if audit.lost == 0 && operator.ports().store.head().await? == audit.head || stalled {
+                return Ok(audit);
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+impl From<OperateError> for Failure {
+    fn from(error: OperateError) -> Self {
+        match error {
+            OperateError::Store(error) => error.into(),
+            OperateError::Broker(error) => error.into(),
+            error @ OperateError::NoConsumer { .. } => Failure::new(Exit::NotFound, error.code(), error),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The routes of every service on files nobody has open, for commands while nothing runs.
+
+use std::sync::Arc;
+
+use axum::Router;
+use gateway::{Health, Options};
+use tidewire::config::Config;
+use tidewire::{Clock, Ports};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::services::Services;
+use crate::wire;
+
+/// The routes, and what is behind them.
+pub struct Local {
+    routes: Router,
+    ports: Option<Ports>,
+}
+
+impl Local {
+    /// Opens the data directory. Nothing is consumed, relayed or made that is not there.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Failure> {
+        if config.sqlite_dir().is_some_and(|dir| !dir.exists()) {
+            let dir = config.data_dir.display();
+            let message = format!("no instance is running, and there is no data in {dir}");
+            return Err(Failure::new(Exit::Unavailable, "client.nothing_here", message)
+                .hint("start one with `tidewire up`, or name it with --url or --data-dir"));
+        }
+        let ports = wire::open(config, clock).await.map_err(|failure| match failure.code.as_str() {
+            "store.locked" | "broker.locked" => silent(failure),
+            _ => failure,
+        })?;
+        let services = match Services::build(&ports, config).await {
+            Ok(services) => services,
+            Err(failure) => {
+                close(ports).await;
+                return Err(failure);
+            }
+        };
+        let health = Health::new();
+        health.started();
+        // No limits of an edge: there is none.
+        let options = Options { request_timeout: std::time::Duration::MAX, ..Options::of(&config.http, false) };
+        let routes = gateway::router(&ports, services.parts(), &health, &options, CancellationToken::new());
+        Ok(Self { routes, ports: Some(ports) })
+    }
+
+    /// Routes without any files.
+    #[cfg(test)]
+    pub fn on_routes(routes: Router) -> Self {
+        Self { routes, ports: None }
+    }
+
+    /// The routes.
+    pub fn routes(&self) -> Router {
+        self.routes.clone()
+    }
+
+    /// Closes the files.
+    pub async fn close(self) {
+        if let Some(ports) = self.ports {
+            close(ports).await;
+        }
+    }
+}
+
+/// Somebody has the files open and does not answer.
+fn silent(failure: Failure) -> Failure {
+    let message = format!("{}; it does not answer at the address it published", failure.message);
+    Failure::new(Exit::Unavailable, failure.code, message)
+        .hint("it may be starting, or stopping; or name its address with --url")
+}
+
+async fn close(ports: Ports) {
+    ports.broker.close().await;
+    ports.store.close().await;
+}

@@ -1,0 +1,67 @@
+//! `up`: every role in one process, until told to stop.
+
+use serde_json::json;
+use tidewire::config::Config;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Role, UpArgs};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::instance::Instance;
+use crate::output::Output;
+use crate::session::{Session, listen_flag};
+use crate::signals;
+
+/// Runs until a signal.
+pub async fn run(session: &Session, args: &UpArgs, output: &mut Output) -> Result<(), Failure> {
+    let config = session.config(&listen_flag(args.listen.as_deref()))?;
+    let asked = begin(&config)?;
+    let instance = Instance::start(&config, &Role::ALL, session.clock.clone()).await?;
+    announce(&instance, &config, &Role::ALL, output)?;
+    until_asked(instance, asked).await
+}
+
+/// Sets up what a long-running process needs: log lines and signals.
+pub fn begin(config: &Config) -> Result<CancellationToken, Failure> {
+    tidewire::telemetry::init(&config.log)
+        .map_err(|error| Failure::new(Exit::Error, "command.failed", format!("cannot set up log lines: {error}")))?;
+    signals::listen()
+}
+
+/// Says where it answers and what to try.
+pub fn announce(instance: &Instance, config: &Config, roles: &[Role], output: &mut Output) -> Result<(), Failure> {
+    let url = &instance.url;
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    let ready = json!({
+        "url": url,
+        "pid": std::process::id(),
+        "data_dir": config.data_dir,
+        "roles": names,
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    let data_dir = config.data_dir.display();
+    output.thing(&ready, &["/url"], |_| {
+        let mut text = format!("Tidewire {} answers at {url}, data in {data_dir}", env!("CARGO_PKG_VERSION"));
+        if roles.contains(&Role::Gateway) {
+            text.push_str(&format!(
+                "\n\n  curl -X POST {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"ada\",\"name\":\"Ada\"}}'\
+                 \n  curl -X PUT {url}/v1/users/alan/following/ada\
+                 \n  curl {url}/v1/users/ada/notifications\
+                 \n  tidewire status --data-dir {data_dir}\
+                 \n\nCtrl-C stops it; what has begun is finished first."
+            ));
+        }
+        text
+    })?;
+    Ok(output.flush()?)
+}
+
+/// Waits for the first signal, then drains.
+pub async fn until_asked(instance: Instance, asked: CancellationToken) -> Result<(), Failure> {
+    asked.cancelled().await;
+    tracing::info!("stopping: finishing what has begun");
+    if instance.stop().await {
+        tracing::info!("stopped");
+    }
+    Ok(())
+}
