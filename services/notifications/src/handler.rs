@@ -1,5 +1,6 @@
 //! `notifications.inbox`: turns events into notifications.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use events::{DocumentIngested, DocumentRejected, SagaStuck, UserFollowed};
@@ -8,7 +9,7 @@ use tidewire::{Call, Context, Envelope, EventSet, Handler, HandlerError, Key, as
 
 use crate::hub::Hub;
 use crate::inbox::Inbox;
-use crate::notification::{Notification, deliver};
+use crate::notification::{INBOXES, Notification, deliver};
 use crate::preferences::{PREFERENCES, Preferences};
 use crate::recipient::{self, Recipient};
 use crate::wording::{self, Wording};
@@ -58,8 +59,7 @@ impl Notifier {
         };
         deliver(cx, &recipient.inbox, &notification).await?;
         if let Some(to) = recipient.email.filter(|_| self.mail && preferences.mails(wording.kind)) {
-            let text = format!("{}\n\n{}\n", wording.title, wording.text).replace("\n\n\n", "\n");
-            cx.effect(Call::Mail { to, subject: wording.title.clone(), text });
+            cx.effect(Call::Mail { to, subject: wording.title.clone(), text: wording.letter() });
         }
         Ok(())
     }
@@ -91,6 +91,18 @@ impl Notifier {
 impl Handler for Notifier {
     fn consumer(&self) -> Consumer {
         Consumer { run: Run::Batch, ..Consumer::new("notifications.inbox", NotificationEvent::types()) }
+    }
+
+    async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        // Only follows name their inbox; they are also what comes in crowds.
+        let inbox = |envelope: &&Envelope| match NotificationEvent::decode(envelope) {
+            Ok(Some(NotificationEvent::Followed(event))) => Some(Inbox::user(&event.followed_id).to_string()),
+            _ => None,
+        };
+        let inboxes: BTreeSet<String> = events.iter().filter_map(inbox).collect();
+        let inboxes: Vec<String> = inboxes.into_iter().collect();
+        cx.prefetch(INBOXES, &inboxes).await?;
+        cx.prefetch(PREFERENCES, &inboxes).await
     }
 
     async fn handle(&self, envelope: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {

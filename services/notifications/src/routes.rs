@@ -26,8 +26,9 @@ use crate::stream::{BUFFER, Live, SLOWEST};
 
 /// How long a read waits for what its caller has written.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a change is made again when the inbox changed under it. Each time somebody else succeeded.
-const MAX_CONFLICTS: usize = 16;
+/// How often a change is made again when the inbox changed under it. Each time somebody else succeeded, so this
+/// is how many may change one inbox at once: a page that marks everything in it as read, and then some.
+const MAX_CONFLICTS: usize = 128;
 /// Live streams of one process; each costs a task and a buffer.
 const MAX_STREAMS: usize = 1_000;
 /// How often an idle stream shows that it lives: below the idle timeouts of proxies.
@@ -139,12 +140,15 @@ async fn live(
     let permit = notifications.streams.clone().try_acquire_owned().map_err(|_| busy().retry_after(KEEP_ALIVE))?;
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", "the server is stopping");
     let watch = notifications.hub.watch(&inbox).ok_or_else(|| stopping().retry_after(PATIENCE))?;
-    let after = match headers.get(LAST_EVENT_ID) {
+    let (state, _) = notifications.state(&inbox).await?;
+    let after: u64 = match headers.get(LAST_EVENT_ID) {
         Some(last) => last.to_str().ok().and_then(|last| last.parse().ok()).ok_or_else(|| {
             Problem::invalid("`Last-Event-ID` must be the number of a notification, as the stream gave it")
         })?,
-        None => notifications.state(&inbox).await?.0.last,
+        None => state.last,
     };
+    // A number from before the store was restored must not hide what comes now.
+    let after = after.min(state.last);
     let (to, from) = mpsc::channel(BUFFER);
     let live = Live { store: notifications.ports.store.clone(), inbox, after, watch, slowest: SLOWEST };
     tokio::spawn(async move {

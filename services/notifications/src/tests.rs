@@ -81,6 +81,20 @@ async fn a_follow_is_told_counted_and_read() {
 }
 
 #[tokio::test]
+async fn everybody_who_reads_at_once_is_counted() {
+    let bench = Bench::new(service, &[]).await;
+    for n in 0..30 {
+        bench.emit(&followed(&format!("u{n}"))).await;
+    }
+    bench.settle().await;
+    let uris: Vec<String> = (1..=20).map(|n| format!("/v1/users/ada/notifications/{n}/read")).collect();
+    let answers = futures::future::join_all(uris.iter().map(|uri| bench.call("POST", uri, Value::Null))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    assert_eq!(bench.get("/v1/users/ada/notifications").await["unread"], 10);
+    assert_eq!(bench.ports.store.count(crate::UNREAD, "ada/").await.unwrap(), 10);
+}
+
+#[tokio::test]
 async fn pages_go_back_in_time() {
     let bench = Bench::new(service, &[]).await;
     for n in 0..5 {
@@ -243,6 +257,10 @@ async fn a_live_stream_goes_on_where_it_broke_off() {
     assert_eq!(numbers(&mut fresh, 1).await, [4]);
     assert_eq!(numbers(&mut resumed, 1).await, [4]);
     assert_eq!(open(&bench, Some("soon")).await.0, 400);
+    let (_, mut ahead) = open(&bench, Some("1000")).await;
+    bench.emit(&followed("later")).await;
+    bench.settle().await;
+    assert_eq!(numbers(&mut ahead, 1).await, [5]);
 
     stop.cancel();
     for task in running {

@@ -19,6 +19,13 @@ impl Wording {
     fn new(kind: Kind, title: String, text: String) -> Self {
         Self { kind, title: one_line(&title), text }
     }
+
+    /// The body of an e-mail.
+    pub fn letter(&self) -> String {
+        let parts = [self.title.as_str(), self.text.as_str()];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("\n\n") + "\n"
+    }
 }
 
 pub(crate) fn followed(follower: &str) -> Wording {
@@ -75,6 +82,13 @@ mod tests {
         let wording = followed(&format!("Eve\r\nBcc: all@example.org{}", "x".repeat(500)));
         assert!(!wording.title.contains(['\r', '\n']));
         assert_eq!(wording.title.chars().count(), TITLE);
+    }
+
+    #[test]
+    fn letters_have_no_empty_paragraphs() {
+        assert_eq!(followed("Bob").letter(), "Bob follows you\n");
+        let wording = Wording::new(Kind::SagaStuck, "title".into(), "text".into());
+        assert_eq!(wording.letter(), "title\n\ntext\n");
     }
 
     #[test]

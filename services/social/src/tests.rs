@@ -162,6 +162,35 @@ async fn who_reads_too_early_is_told() {
     assert_eq!(request().await.unwrap().status(), 200);
 }
 
+#[tokio::test]
+async fn the_same_request_again_gets_the_same_answer() {
+    use tidewire::http::{Answers, idempotent};
+    let mut bench = with_users(&["7", "42"]).await;
+    let answers = Answers { store: bench.ports.store.clone(), clock: bench.ports.clock.clone() };
+    let layer = axum::middleware::from_fn_with_state(answers, idempotent);
+    bench.service.routes = std::mem::take(&mut bench.service.routes).layer(layer);
+    let call = |method: &'static str, uri: &'static str, body: &'static str| {
+        let request = axum::http::Request::builder().method(method).uri(uri).header("idempotency-key", method);
+        let request = request.header("content-type", "application/json").body(axum::body::Body::from(body)).unwrap();
+        let routes = bench.service.routes.clone();
+        async move {
+            let response = tower::ServiceExt::oneshot(routes, request).await.unwrap();
+            let (status, location) = (response.status(), response.headers().get("location").cloned());
+            (status, location, axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap())
+        }
+    };
+    // No id: without the key each would be another user.
+    let register = || call("POST", "/v1/users", r#"{"name":"Bob"}"#);
+    let (first, second) = tokio::join!(register(), register());
+    assert_eq!((first.0.as_u16(), first.1.is_some()), (201, true));
+    assert_eq!(first, second);
+    assert_eq!(register().await, first);
+    let follow = || call("PUT", "/v1/users/7/following/42", "");
+    assert_eq!((follow().await.0.as_u16(), follow().await.0.as_u16()), (201, 201));
+    assert_eq!(call("PUT", "/v1/users/42/following/7", "").await.0, 409);
+    assert_eq!(bench.ports.store.head().await.unwrap().0, 2 + 1 + 1);
+}
+
 fn http(status: u16) -> axum::http::StatusCode {
     axum::http::StatusCode::from_u16(status).unwrap()
 }
