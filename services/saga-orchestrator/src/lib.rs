@@ -5,18 +5,42 @@ mod routes;
 
 pub use ingestion::{Ingestion, IngestionState};
 
+use std::time::Duration;
+
 use tidewire::config::Config;
-use tidewire::saga::{InvalidDefinition, Policy, SagaQuery, SagaRunner};
+use tidewire::saga::{InvalidDefinition, Policy, Saga, SagaQuery, SagaRunner};
+use tidewire::telemetry::metrics;
 use tidewire::{Ports, Service};
+use tokio_util::sync::CancellationToken;
 
 /// The emitter of this service's events.
 pub const SOURCE: &str = "/saga-orchestrator";
 
+/// How often sagas that have not ended are counted: as often as metrics are scraped at the most.
+const GAUGES_EVERY: Duration = Duration::from_secs(15);
+
 /// The service: the orchestrators, and `GET /v1/sagas`. Fails only if a saga's definition makes no sense.
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, InvalidDefinition> {
     let ingestion = SagaRunner::new(Ingestion::new(policy(config)))?;
-    let routes = routes::router(SagaQuery::new(ports.store.clone()), ports.store.clone());
-    Ok(Service::new("saga-orchestrator").handler(ingestion).routes(routes))
+    let query = SagaQuery::new(ports.store.clone());
+    let routes = routes::router(query.clone(), ports.store.clone());
+    let service = Service::new("saga-orchestrator").handler(ingestion).routes(routes);
+    Ok(service.background("saga-gauges", move |stop| gauges(query, stop)))
+}
+
+/// Keeps the gauges of sagas that have not ended.
+async fn gauges(query: SagaQuery, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match query.open(Ingestion::NAME).await {
+            Ok(counts) => {
+                for (status, count) in counts {
+                    metrics::sagas(Ingestion::NAME, status.as_str(), count);
+                }
+            }
+            Err(error) => tracing::warn!(code = error.code(), %error, "cannot count sagas"),
+        }
+        let _ = tokio::time::timeout(GAUGES_EVERY, stop.cancelled()).await;
+    }
 }
 
 /// The patience of every step, as configured.

@@ -5,6 +5,8 @@ mod participant;
 mod query;
 mod runner;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use participant::{Part, Participant, Reversible};
 pub use query::{SagaFilter, SagaPage, SagaQuery, SagaSummary, SagaView, StepView};

@@ -174,6 +174,16 @@ impl SagaQuery {
         Ok(counts)
     }
 
+    /// How many sagas of one name are under way, stuck or stalled, counting at most 10,000 of each status.
+    pub async fn open(&self, saga: &str) -> Result<Vec<(Status, u64)>, StoreError> {
+        let mut counts = Vec::new();
+        for status in Status::ALL.into_iter().filter(|status| !status.is_over()) {
+            let filter = SagaFilter { status: Some(status), saga: Some(saga.into()), after: None, limit: MAX_SCANNED };
+            counts.push((status, self.scan(status, &filter).await?.rows.len() as u64));
+        }
+        Ok(counts)
+    }
+
     /// Sagas, the last started first. A saga that changes its status between two pages may be missed by, or
     /// appear in, both.
     pub async fn list(&self, filter: &SagaFilter) -> Result<SagaPage, StoreError> {

@@ -12,6 +12,8 @@ use tidewire_core::saga::{Advanced, Definition, Input, InvalidDefinition, Saga, 
 use tidewire_core::{Consumer, Context, Envelope, Handler, HandlerError, Key, Timer};
 use uuid::Uuid;
 
+use crate::telemetry::metrics;
+
 use super::stored::{COLLECTION, INDEX, Listed, index_id, place};
 
 /// When a stalled saga is looked at again: it waits for another build, which comes with a deployment.
@@ -175,6 +177,8 @@ fn list(
     if before == Some(now) {
         return Ok(());
     }
+    // Counted before the commit: one that loses a race and runs again is counted again.
+    metrics::saga_transition(&listed.saga, now.as_str());
     if let Some(before) = before {
         cx.remove(INDEX, &index_id(before, place));
     }
