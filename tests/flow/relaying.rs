@@ -59,8 +59,15 @@ async fn shards_share_the_keys_and_may_be_cut_anew() {
         fill(from).await;
         let head = world.ports.store.head().await.unwrap().0;
         crate::support::eventually("all of the log is on the broker", || async {
-            let (page, _) = world.ports.broker.scan(None, 100_000).await.ok()?;
-            (page.len() as u64 == head).then_some(())
+            let (mut held, mut cursor) = (0, None);
+            loop {
+                let (page, next) = world.ports.broker.scan(cursor, 1_000).await.ok()?;
+                if page.is_empty() {
+                    return (held == head).then_some(());
+                }
+                held += page.len() as u64;
+                cursor = next;
+            }
         })
         .await;
         stop.cancel();

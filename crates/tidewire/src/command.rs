@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::store::Conflict;
@@ -84,6 +85,9 @@ impl<A: Aggregate> Commands<A> {
             match self.attempt(key, command, &alongside).await {
                 Err(CommandError::Store(StoreError::Conflict(Conflict::Version { .. }))) if lost < MAX_CONFLICTS => {
                     lost += 1;
+                    // Whoever lost starts later than whoever won; a little chance keeps the same one from losing again.
+                    let jitter = self.ports.clock.random() % (1 << lost.min(5));
+                    tokio::time::sleep(Duration::from_millis(jitter)).await;
                 }
                 other => return other,
             }
@@ -119,10 +123,17 @@ impl<A: Aggregate> Commands<A> {
         if failpoint::reach("gateway.before_commit") == Asked::Fail {
             return Err(StoreError::Unavailable("failpoint".into()).into());
         }
-        let position = match self.ports.store.commit(commit).await? {
-            Committed::Applied { last } => last,
+        let position = match self.ports.store.commit(commit).await {
+            Ok(Committed::Applied { last }) => last,
             // Commands carry neither marks nor timers.
-            Committed::Duplicate => return Err(StoreError::Invalid("a command cannot be a duplicate".into()).into()),
+            Ok(Committed::Duplicate) => {
+                return Err(StoreError::Invalid("a command cannot be a duplicate".into()).into());
+            }
+            Err(error) => {
+                // Still right as of `version`: the next attempt only has to read what came after.
+                self.remember(key, state, version);
+                return Err(error.into());
+            }
         };
         if failpoint::reach("gateway.after_commit") == Asked::Fail {
             return Err(StoreError::Unknown("failpoint".into()).into());

@@ -133,7 +133,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "http.host_refused",
         "the request is for another host name",
         "Callers are not authenticated, so this listener serves its own machine only, by the names of that machine. A page elsewhere that points its own name at this address would otherwise speak in its reader's name.",
-        "Use http://localhost or the loopback address. To serve others, listen on another address; see listen.remote_without_auth.",
+        "Use http://localhost or the loopback address. Behind a proxy on the same machine that authenticates callers, set http.allow_remote.",
     ),
     e(
         "http.origin_refused",

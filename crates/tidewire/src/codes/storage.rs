@@ -70,6 +70,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "Repeat the request with the same Idempotency-Key, or an event with the same id: what was written is recognised. Without a key, read before trying again.",
     ),
     e(
+        "commit.invalid",
+        "a commit that no store could take",
+        "A handler or command put something into a commit that contradicts itself, such as events of another key than their stream's. Nothing was written. This is a defect of the program.",
+        "Search the log for the `trace_id` of the problem, or for the parked event: the line says what contradicts what. Correct the handler and redrive with `tidewire parked redrive`.",
+    ),
+    e(
         "commit.fenced",
         "another instance has taken over",
         "The lease under which this commit was made has passed to another instance, because this one paused longer than its time to live. The commit was refused, so nothing happened twice.",
