@@ -30,7 +30,8 @@ impl Options {
             request_timeout: config.request_timeout,
             header_timeout: config.header_timeout,
             max_connections: config.max_connections,
-            local_names_only: on_loopback,
+            // `http.allow_remote` also means a proxy on this machine, which passes on the names others know it by.
+            local_names_only: on_loopback && !config.allow_remote,
             ..Self::default()
         }
     }

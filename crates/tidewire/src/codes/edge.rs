@@ -85,7 +85,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "http.duplicate_member",
         "an object names a member twice",
         "One object has two members of the same name. Some readers take the first, others the last, so neither is taken.",
-        "The detail names the member. Remove one of the two.",
+        "The detail names the member. Remove one of the two; a JSON library that writes objects from maps cannot make this mistake.",
     ),
     e(
         "http.too_many_values",
