@@ -108,7 +108,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "http.invalid_limit",
         "the page limit is not valid",
-        "`limit` is not a number from 1 to 500.",
+        "`limit` is not a number from 1 to 500. A page is kept small enough to be answered at once.",
         "Leave `limit` out for pages of 50, or give a number from 1 to 500, and follow each page's `cursor` for more.",
     ),
     e(
