@@ -69,20 +69,24 @@ impl Writer {
     /// Removes everything that may be removed by its age.
     pub(super) async fn trim_all(&mut self) -> Result<(), BrokerError> {
         self.save_places().await?;
+        self.trim_from = 0;
         self.trim_old(usize::MAX).await
     }
 
     async fn trim_old(&mut self, commits: usize) -> Result<(), BrokerError> {
         let max_age = TimeDelta::from_std(self.shared.options.max_age).unwrap_or(TimeDelta::MAX);
         let before = self.shared.clock.now().checked_sub_signed(max_age).map_or(i64::MIN, |at| at.timestamp_millis());
-        let mut position = 0;
-        let mut removed = 0;
+        let (mut position, mut removed) = (self.trim_from, 0);
         for _ in 0..commits {
             match self.trim(&mut position, Age::Before(before)).await? {
                 Some(count) => removed += count,
-                None => break,
+                None => {
+                    position = 0;
+                    break;
+                }
             }
         }
+        self.trim_from = position;
         if removed > 0 { self.give_back().await } else { Ok(()) }
     }
 

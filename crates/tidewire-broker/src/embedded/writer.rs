@@ -43,6 +43,8 @@ pub(super) struct Writer {
     pub settled: u64,
     /// What `settled` was when nothing could be removed from a full file.
     pub full_at: Option<u64>,
+    /// Where the removal of old entries goes on.
+    pub trim_from: u64,
     /// Commits since upkeep last looked.
     pub commits: u64,
     pub checkpointed: bool,
@@ -71,6 +73,7 @@ impl Writer {
             head: opened.head,
             settled: 0,
             full_at: None,
+            trim_from: 0,
             commits: 0,
             checkpointed: true,
             failures: 0,
@@ -103,18 +106,22 @@ impl Writer {
     }
 
     async fn wait(&mut self) -> Wake {
+        // Also when there is always something to publish.
+        if Instant::now() >= self.upkeep_at {
+            return Wake::Upkeep;
+        }
         let mut patience = None;
         loop {
             {
                 let work = self.shared.inbox.work();
-                let asked = !work.publishes.is_empty() || !work.controls.is_empty() || !work.damaged.is_empty();
-                if asked || work.urgency == Some(Urgency::Now) && self.failures == 0 {
+                let at_once = !work.damaged.is_empty() || work.urgency == Some(Urgency::Now);
+                if !work.publishes.is_empty() || !work.controls.is_empty() || at_once && self.failures == 0 {
                     return Wake::Work;
                 }
                 if work.abandoned {
                     return Wake::Abandoned;
                 }
-                if work.urgency.is_some() && patience.is_none() {
+                if (at_once || work.urgency.is_some()) && patience.is_none() {
                     patience = Some(Instant::now() + (ACK_WAIT * 2u32.pow(self.failures.min(8))).min(MAX_BACKOFF));
                 }
             }

@@ -73,12 +73,13 @@ impl Scheduler {
         line.in_hand -= 1;
         line.recovering = true;
         self.ledger.changed = true;
+        // Either way it is not handed out again before a commit has counted this attempt.
         if after.is_zero() && line.waiting == 0 {
-            slot.state = State::Wanted;
-            self.wanted.insert(seq);
+            slot.state = State::Releasing;
+            self.ledger.releasing.push(seq);
         } else {
             slot.due = (!after.is_zero()).then(|| now + after);
-            slot.state = State::Waiting(Stage::Fresh);
+            slot.state = State::Waiting(Stage::Unsure);
             line.waiting += 1;
             self.waiting += 1;
             self.ledger.fresh += 1;

@@ -77,7 +77,7 @@ enum State {
     InHand { member: u64, deadline: Instant },
     /// Held back in its line.
     Waiting(Stage),
-    /// To become `Wanted` by the next commit.
+    /// To become `Wanted` by the commit after the next snapshot.
     Releasing,
     /// Cannot be read; to be recorded and then passed over.
     Damaged,
