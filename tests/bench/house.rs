@@ -36,7 +36,11 @@ impl House {
     async fn open_in(place: &Place, dir: TempDir) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = SqliteStore::open(SqliteOptions::new(dir.path()), clock.clone()).await?;
-        let broker = EmbeddedBroker::open(EmbeddedOptions { dir: dir.path().to_owned(), ..EmbeddedOptions::default() }, clock.clone()).await?;
+        let broker = EmbeddedBroker::open(
+            EmbeddedOptions { dir: dir.path().to_owned(), ..EmbeddedOptions::default() },
+            clock.clone(),
+        )
+        .await?;
         let (store, broker): (Arc<dyn Store>, Arc<dyn Broker>) = (Arc::new(store), broker);
         Ok(Self { ports: Ports { store, broker, clock }, place: place.clone(), dir })
     }

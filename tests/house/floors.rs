@@ -70,7 +70,19 @@ fn nothing_imports_upward_or_sideways() {
 
 #[test]
 fn the_top_level_holds_only_what_belongs_there() {
-    let allowed = ["Cargo.toml", "Cargo.lock", "README.md", "compose.yaml", "crates", "events", "infra", "schemas", "services", "target", "tests"];
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "compose.yaml",
+        "crates",
+        "events",
+        "infra",
+        "schemas",
+        "services",
+        "target",
+        "tests",
+    ];
     let listed = Command::new("git").args(["ls-files"]).current_dir(super::top()).output().expect("git runs");
     let listed = String::from_utf8(listed.stdout).expect("UTF-8");
     let mut strangers: Vec<&str> = listed

@@ -1,8 +1,12 @@
 //! What tests stand on: a world in a temporary folder, and waiting for a condition with a deadline.
 
+pub mod auditor;
 pub mod event;
 pub mod handlers;
+pub mod poison;
 pub mod process;
+pub mod smtp;
+pub mod workload;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -35,13 +35,6 @@ impl World {
         Self { ports: open(dir.path()).await, dir }
     }
 
-    /// Closes what is open and opens it again, as a restart would.
-    pub async fn reopen(self) -> Self {
-        self.ports.broker.close().await;
-        self.ports.store.close().await;
-        Self { ports: open(self.dir.path()).await, dir: self.dir }
-    }
-
     /// Runs services, and the relay, with quick retries.
     pub fn run(&self, services: Vec<Service>) -> Life {
         self.run_with(services, quick(), Vec::new())

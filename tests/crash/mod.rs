@@ -1,0 +1,7 @@
+//! Crashes: real processes, killed for real, at every point that exists on one machine.
+
+mod kills;
+mod matrix;
+mod poisoned;
+mod refusals;
+mod shutdown;
