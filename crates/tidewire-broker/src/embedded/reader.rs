@@ -167,10 +167,7 @@ pub(super) async fn first_after(
 }
 
 /// Numbers as a JSON array, for `json_each`: one statement for any count.
-pub(super) fn json<T: serde::Serialize>(numbers: &T) -> String
-where
-    T: ?Sized,
-{
+pub(super) fn json<T: serde::Serialize + ?Sized>(numbers: &T) -> String {
     // Arrays of integers always serialise.
     serde_json::to_string(numbers).unwrap_or_else(|_| "[]".into())
 }

@@ -10,6 +10,7 @@
 //! handed out only after the commit that says it no longer does ([`State::Releasing`]).
 
 mod answer;
+mod intake;
 mod ledger;
 mod line;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 use tidewire_core::{BrokerError, Envelope, Key};
 use tokio::time::Instant;
 
+pub(super) use self::intake::{Fetch, Read};
 use self::ledger::Ledger;
 pub(super) use self::ledger::{Snapshot, Urgency};
 use self::line::Line;
@@ -32,12 +34,11 @@ use super::tail::Tail;
 /// How many entries may stand in the lines of keys that wait, per group. They cost about 200 bytes each, and
 /// beyond them reading on would only collect more of the same; until there is room again nothing new is read.
 pub(super) const MAX_WAITING: usize = 10_000;
-/// How many bytes of events a group reads ahead of its members.
-const MAX_READY_BYTES: usize = 4 << 20;
 /// The longest delay of a retry. Longer ones are cut to it.
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many entries are fetched from the file at once.
-const MAX_FETCH: usize = 256;
+
+/// How many failures wait to be seen by members; the same ones come again when they are asked for again.
+const MAX_ERRORS: usize = 64;
 
 /// What a group wants of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,23 +100,6 @@ pub(super) struct Handout {
     pub token: u64,
     pub attempt: u32,
     pub envelope: Arc<Envelope>,
-}
-
-/// What must be read from the file for the group to go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fetch {
-    /// These entries.
-    These(Vec<u64>),
-    /// Up to so many entries after the cursor that the filter wants.
-    After { cursor: u64, limit: usize, filter: Filter },
-}
-
-/// An entry read from the file.
-pub(super) struct Read {
-    pub seq: u64,
-    pub name: i64,
-    pub bytes: usize,
-    pub envelope: Result<Arc<Envelope>, String>,
 }
 
 struct Member {
@@ -252,167 +236,6 @@ impl Scheduler {
         self.read_tail(tail);
     }
 
-    fn read_tail(&mut self, tail: &Tail) {
-        let held: Vec<u64> = self.wanted.range(tail.first()..).copied().collect();
-        for seq in held {
-            if let Some(entry) = tail.get(seq) {
-                self.fetched(seq, entry.bytes, entry.envelope.clone());
-            }
-        }
-        if !self.saved.is_empty() || self.fetching {
-            return;
-        }
-        while self.has_room()
-            && let Some(entry) = tail.get(self.cursor + 1)
-        {
-            self.cursor += 1;
-            self.ledger.moved = true;
-            if self.filter.wants(entry.name) {
-                self.beyond = self.beyond.saturating_sub(1);
-                self.admit(self.cursor, entry.name, entry.bytes, entry.envelope.clone(), None);
-            }
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.open < self.window && self.waiting < MAX_WAITING && self.ready_bytes < MAX_READY_BYTES
-    }
-
-    /// What to read from the file now. At most one fetch is under way: the next comes after [`Self::read`].
-    pub(super) fn fetch(&mut self, tail: &Tail) -> Option<Fetch> {
-        if self.fetching || self.members.is_empty() {
-            return None;
-        }
-        let fetch = self.missing(tail)?;
-        self.fetching = true;
-        Some(fetch)
-    }
-
-    fn missing(&self, tail: &Tail) -> Option<Fetch> {
-        if !self.wanted.is_empty() {
-            return Some(Fetch::These(self.wanted.iter().take(MAX_FETCH).copied().collect()));
-        }
-        if !self.saved.is_empty() {
-            let mut room = if self.has_room() { self.window - self.open } else { 0 };
-            let fits = |&(_, saved): &(&u64, &Saved)| {
-                saved.waiting || {
-                    let fits = room > 0;
-                    room = room.saturating_sub(1);
-                    fits
-                }
-            };
-            let these: Vec<u64> = self.saved.iter().take_while(fits).take(MAX_FETCH).map(|(seq, _)| *seq).collect();
-            return (!these.is_empty()).then_some(Fetch::These(these));
-        }
-        let behind = self.cursor < tail.head() && self.cursor + 1 < tail.first();
-        (behind && self.has_room()).then(|| Fetch::After {
-            cursor: self.cursor,
-            limit: (self.window - self.open).min(MAX_FETCH),
-            filter: self.filter.clone(),
-        })
-    }
-
-    /// The answer to a [`Fetch`]: the entries found up to `upto`, ascending. What was asked for by number, lies no
-    /// further and was not found is damaged. Returns the damaged ones.
-    pub(super) fn read(&mut self, fetch: Fetch, upto: u64, entries: Vec<Read>) -> Vec<(u64, String)> {
-        self.fetching = false;
-        let mut damaged = Vec::new();
-        match fetch {
-            Fetch::These(these) => {
-                let mut found: HashMap<u64, Read> = entries.into_iter().map(|read| (read.seq, read)).collect();
-                let known = |seq: &u64| self.slots.contains_key(seq) || self.saved.contains_key(seq);
-                let these: Vec<u64> = these.into_iter().filter(|seq| *seq <= upto && known(seq)).collect();
-                for seq in these {
-                    let read = found.remove(&seq).unwrap_or_else(|| Read {
-                        seq,
-                        name: 0,
-                        bytes: 0,
-                        envelope: Err("it is not there".into()),
-                    });
-                    damaged.extend(self.read_one(read));
-                }
-            }
-            // The filter changed, or the cursor moved: read again.
-            Fetch::After { cursor, filter, .. } if cursor != self.cursor || filter != self.filter => {}
-            Fetch::After { .. } => {
-                for read in entries {
-                    self.beyond = self.beyond.saturating_sub(1);
-                    damaged.extend(self.read_one(read));
-                }
-                self.cursor = upto.max(self.cursor);
-                self.ledger.moved = true;
-            }
-        }
-        damaged
-    }
-
-    fn read_one(&mut self, read: Read) -> Option<(u64, String)> {
-        let Read { seq, name, bytes, envelope } = read;
-        let saved = self.saved.remove(&seq);
-        match envelope {
-            Ok(envelope) if self.slots.contains_key(&seq) => {
-                self.fetched(seq, bytes, envelope);
-                None
-            }
-            Ok(_) if saved.is_some() && !self.filter.wants(name) => {
-                self.open += 1;
-                self.ledger.done += 1;
-                None
-            }
-            Ok(envelope) => {
-                self.admit(seq, name, bytes, envelope, saved);
-                None
-            }
-            Err(reason) => {
-                self.damage(seq, name);
-                Some((seq, reason))
-            }
-        }
-    }
-
-    /// An entry that was to be handed out has its envelope again.
-    fn fetched(&mut self, seq: u64, bytes: usize, envelope: Arc<Envelope>) {
-        self.wanted.remove(&seq);
-        if let Some(slot) = self.slots.get_mut(&seq)
-            && matches!(slot.state, State::Wanted)
-        {
-            slot.state = State::Ready(envelope);
-            slot.bytes = bytes;
-            self.ready_bytes += bytes;
-            let key = slot.key.clone();
-            self.settle(key);
-        }
-    }
-
-    fn admit(&mut self, seq: u64, name: i64, bytes: usize, envelope: Arc<Envelope>, saved: Option<Saved>) {
-        let key = envelope.key.clone();
-        let line = self.lines.entry(key.clone()).or_default();
-        line.queue.push_back(seq);
-        let saved = saved.unwrap_or_default();
-        let state = if saved.waiting {
-            State::Waiting(Stage::Durable)
-        } else if line.waiting > 0 {
-            State::Waiting(Stage::Fresh)
-        } else {
-            State::Ready(envelope)
-        };
-        match &state {
-            State::Waiting(stage) => {
-                line.waiting += 1;
-                self.waiting += 1;
-                self.ledger.fresh += usize::from(*stage == Stage::Fresh);
-                self.open += usize::from(*stage == Stage::Fresh);
-            }
-            _ => {
-                self.open += 1;
-                self.ready_bytes += bytes;
-            }
-        }
-        let due = saved.due.map(|due| self.opened.0 + remaining(due, self.opened.1));
-        self.slots.insert(seq, Slot { key: Some(key.clone()), name, bytes, attempts: saved.attempts, due, state });
-        self.settle(Some(key));
-    }
-
     /// Hands `member` the oldest entries it may have.
     pub(super) fn take(&mut self, member: u64, events: usize, bytes: usize, now: Instant) -> Vec<Handout> {
         let mut out = Vec::new();
@@ -465,7 +288,7 @@ impl Scheduler {
     /// A failure for one member to see.
     pub(super) fn fail(&mut self, error: BrokerError) {
         // One is enough to be seen; a member that never asks must not collect them.
-        if self.errors.len() < MAX_FETCH {
+        if self.errors.len() < MAX_ERRORS {
             self.errors.push_back(error);
         }
     }
@@ -487,11 +310,6 @@ impl Scheduler {
             + self.saved.values().filter(|saved| saved.due.is_some()).count();
         (pending, self.deadlines.len() as u64, retrying as u64)
     }
-}
-
-/// How long until a stored time. The wall clock may have been set meanwhile, so no longer than any retry may be.
-fn remaining(due: i64, now: DateTime<Utc>) -> Duration {
-    Duration::from_millis(u64::try_from(due.saturating_sub(now.timestamp_millis())).unwrap_or(0)).min(MAX_RETRY)
 }
 
 /// Names one handing out of one entry. The attempt in it makes late answers to an earlier one fall flat.
