@@ -49,6 +49,13 @@ pub(super) fn check(request: &Subscribe) -> Result<(), BrokerError> {
     Ok(())
 }
 
+/// How many entries may be in doubt after a crash, from now on: fewer than before only if no more can be.
+fn window_of(group: &Group, stored: usize, wanted: usize) -> usize {
+    let scheduler = group.scheduler();
+    let idle = scheduler.members() == 0 && scheduler.open() <= wanted;
+    if idle { wanted } else { stored.max(wanted) }
+}
+
 impl Writer {
     /// Creates the group, or changes it to what is asked for now.
     pub(super) async fn put_group(&mut self, mut request: Subscribe) -> Result<Arc<Group>, BrokerError> {
@@ -63,7 +70,7 @@ impl Writer {
         if let Some(group) = &known
             && let Some((stored, window)) = self.stored.get(&group.id)
             && *stored == names
-            && *window >= request.max_in_flight
+            && *window == window_of(group, *window, request.max_in_flight)
         {
             return Ok(group.clone());
         }
@@ -142,7 +149,8 @@ impl Writer {
         filter: Filter,
         group: Arc<Group>,
     ) -> Result<Arc<Group>, BrokerError> {
-        let window = self.stored.get(&group.id).map_or(0, |(_, window)| *window).max(request.max_in_flight);
+        let stored = self.stored.get(&group.id).map_or(0, |(_, window)| *window);
+        let window = window_of(&group, stored, request.max_in_flight);
         self.refilter(&group, filter).await?;
         let now = (Instant::now(), self.shared.clock.now());
         let place = group.scheduler().snapshot(false, now);

@@ -69,6 +69,9 @@ pub(super) enum Control {
     Remove(String, oneshot::Sender<Result<bool, BrokerError>>),
     /// Go through the log for what may be removed, now.
     Trim(oneshot::Sender<()>),
+    /// Something to the writer's connection, to make it fail.
+    #[cfg(test)]
+    Execute(&'static str, oneshot::Sender<Result<(), BrokerError>>),
     /// End; in order, or as if the process had died.
     Close { clean: bool, answer: oneshot::Sender<()> },
 }

@@ -194,6 +194,10 @@ impl Writer {
                     }
                     let _ = answer.send(());
                 }
+                #[cfg(test)]
+                Control::Execute(sql, answer) => {
+                    let _ = answer.send(self.execute(sql).await);
+                }
                 Control::Close { clean, answer } => return Some((clean, answer)),
             }
         }
@@ -206,6 +210,7 @@ impl Writer {
         }
         // Whoever still waits learns that nobody will answer.
         *self.shared.inbox.work() = super::shared::Work { ended: true, ..Default::default() };
+        self.shared.admission.close();
         if clean && let Err(error) = self.close_file().await {
             tracing::error!(%error, "the broker could not be closed in order");
         }

@@ -180,6 +180,11 @@ impl Scheduler {
         self.members.len()
     }
 
+    /// How many entries are open.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
     /// So many entries of `name` were appended to the log.
     pub(super) fn appended(&mut self, name: i64, count: u64) -> bool {
         let wants = self.filter.wants(name);

@@ -141,3 +141,39 @@ async fn a_member_that_sleeps_on_a_long_line_stops_no_other() {
     drop(slow);
     assert_eq!(consume(&mut *other, 99).await, (1..100).map(|n| format!("l{n}")).collect::<Vec<_>>());
 }
+
+/// Has the writer's connection execute something, to make it fail.
+async fn execute(broker: &EmbeddedBroker, sql: &'static str) {
+    let (answer, done) = tokio::sync::oneshot::channel();
+    broker.shared.inbox.control(crate::embedded::shared::Control::Execute(sql, answer));
+    done.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(options(dir.path())).await;
+    let mut seat = join(&*broker, group("g")).await;
+    publish(&*broker, vec![event("k", "k-0"), event("k", "k-1")]).await;
+    let held = receive(&mut *seat, 2).await;
+    execute(&broker, "pragma max_page_count = 1").await; // As many as there are: the disk is full.
+    let mut failed = kilobyte("big");
+    failed.ty = tidewire_core::EventType::new("conformance.new", 1);
+    failed.data = Some(Bytes::from(format!("\"{}\"", "x".repeat(100_000))));
+    held.into_iter().for_each(Delivery::ack);
+    let answers = broker.publish(vec![failed.clone(), event("j", "j-0")]).await;
+    assert!(matches!(&answers[..], [Err(BrokerError::Full(_)), Err(BrokerError::Full(_))]), "{answers:?}");
+    execute(&broker, "pragma max_page_count = 1000000").await;
+    // Neither was taken for stored, and no acknowledgement was lost with them.
+    publish(&*broker, vec![failed, event("j", "j-0")]).await;
+    let mut received = consume(&mut *seat, 2).await;
+    received.sort();
+    assert_eq!(received, ["big", "j-0"]);
+    until_lag(&*broker, "g", |lag| lag.pending == 0).await;
+    drop(seat);
+    broker.close().await;
+    let broker = open(options(dir.path())).await;
+    assert_eq!(scanned(&*broker).await, ["k-0", "k-1", "big", "j-0"]);
+    let mut seat = join(&*broker, Subscribe { names: vec!["conformance.new".into()], ..group("named") }).await;
+    assert_eq!(consume(&mut *seat, 1).await, ["big"]);
+}
