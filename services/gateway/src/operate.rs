@@ -17,6 +17,8 @@ use tidewire::store::{Parked, ParkedQuery};
 const REDRIVE: usize = 100;
 /// The most events redriven by one request: each runs its handler, and the request has a time limit.
 const MAX_REDRIVE: usize = 1_000;
+/// The longest reason that is logged.
+const MAX_REASON_CHARS: usize = 500;
 
 pub(crate) fn routes(operator: Operator) -> Router {
     Router::new()
@@ -114,6 +116,8 @@ struct Redrive {
     consumer: String,
     key: Option<String>,
     limit: Option<usize>,
+    /// Why, for those who read the log later.
+    reason: Option<String>,
 }
 
 /// Runs handlers again; the answer names what became of each event. Repeating it is harmless.
@@ -123,6 +127,9 @@ async fn redrive(State(operator): State<Operator>, Json(redrive): Json<Redrive>)
         return Err(Problem::invalid(format!("`limit` must be a number from 1 to {MAX_REDRIVE}")));
     }
     let key = redrive.key.map(key).transpose()?;
+    let reason = redrive.reason.unwrap_or_default();
+    let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
+    tracing::info!(consumer = redrive.consumer, key = key.as_ref().map(Key::as_str), limit, reason, "redriving");
     let redriven: Vec<Redriven> = operator.redrive(&redrive.consumer, key.as_ref(), limit).await.map_err(problem)?;
     let handled = redriven.iter().filter(|redriven| redriven.handled).count();
     Ok(Json(json!({ "handled": handled, "failed": redriven.len() - handled, "items": redriven })))
