@@ -4,7 +4,7 @@
 //!
 //! - `sqlite`: one directory on one machine, one process at a time, durable through power loss.
 //!
-//! With the feature `conformance`, [`conformance`] holds the promises of the ports as cases that any backend
+//! With the feature `conformance`, the module of that name holds the promises of the ports as cases that any backend
 //! can be run against.
 
 #[cfg(any(test, feature = "conformance"))]

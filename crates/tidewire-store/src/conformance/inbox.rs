@@ -1,7 +1,8 @@
 //! The inbox.
 
 use futures::future::join_all;
-use tidewire_core::{Commit, Committed, Envelope, EventType, Expect, Mark, Park, Position};
+use tidewire_core::store::ParkedQuery;
+use tidewire_core::{Commit, Committed, Envelope, EventType, Expect, Mark, Park, Position, Unpark};
 
 use super::{Rig, append, applied, event, put, seen};
 
@@ -74,6 +75,11 @@ pub(super) async fn finds_what_is_unhandled(rig: Rig) {
     }
     assert!(unhandled(10, 100).await.is_empty());
     assert!(rig.store.unhandled("h", &[], Position(10), 10).await.unwrap().is_empty());
+    // What is taken out of parking without a mark is unhandled again.
+    let ordinal = rig.store.parked(&ParkedQuery { limit: 1, ..Default::default() }).await.unwrap()[0].ordinal;
+    let unpark = vec![Unpark { consumer: "h".into(), ordinal }];
+    applied(&rig, Commit { unpark, ..Commit::default() }).await;
+    assert_eq!(unhandled(10, 100).await, [2]);
     assert_eq!(rig.store.unhandled("other", &names, Position(10), 100).await.unwrap().len(), 9);
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn followers_park_only_behind_others(rig: Rig) {
     }
     let late = put(&rig, "k").await;
     conflict(&rig, parking(vec![park("h", &late, true)])).await;
-    assert!(rig.store.parked_keys("h", &[late.key.clone()]).await.unwrap().is_empty());
+    assert!(rig.store.parked_keys("h", std::slice::from_ref(&late.key)).await.unwrap().is_empty());
     assert!(!rig.store.seen("h", &[seen("h", &late).mark]).await.unwrap()[0]);
 }
 

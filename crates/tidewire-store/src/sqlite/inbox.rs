@@ -1,5 +1,9 @@
 //! The inbox port.
 
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use sqlx::Row;
 use tidewire_core::store::{Inbox, Position, Recorded};
@@ -67,29 +71,21 @@ impl Inbox for SqliteStore {
         until: Position,
         limit: usize,
     ) -> Result<Vec<Recorded>, StoreError> {
+        if names.is_empty() || limit == 0 {
+            return Ok(Vec::new());
+        }
         let limit = limit.min(MAX_READ);
         let until = until.0.min(self.head.borrow().0);
+        let asked = (consumer.to_owned(), names.to_vec());
+        let unparked = self.unparked.load(Ordering::Acquire);
+        let mut after = self.caught_up.get(&asked, unparked);
         let consumer = self.consumer_id(consumer).await?;
         let mut found = Vec::new();
-        let mut after = 0;
-        while found.len() < limit && after < until && !names.is_empty() {
+        while found.len() < limit && after < until {
             let end = until.min(after + SCAN_POSITIONS);
-            let mut args = Args::default();
-            args.count(after).count(end);
-            for name in names {
-                args.add(name.as_str());
-            }
-            args.add(consumer).add(consumer).count((limit - found.len()) as u64);
-            let text = format!(
-                "select {EVENT_COLUMNS} from event e join stream s on s.id = e.stream \
-                 where e.position > ? and e.position <= ? and e.name in ({}) \
-                 and not exists (select 1 from inbox i where i.consumer = ? and i.id = e.id and i.source = e.source) \
-                 and not exists (select 1 from parked p where p.consumer = ? and p.id = e.id and p.source = e.source) \
-                 order by e.position limit ?",
-                vec!["?"; names.len()].join(",")
-            );
-            for row in &self.rows(text, args).await? {
-                found.push(recorded(row)?);
+            found.extend(self.unhandled_between(consumer, names, (after, end), limit - found.len()).await?);
+            if found.is_empty() {
+                self.caught_up.put(&asked, end, unparked);
             }
             after = end;
         }
@@ -104,5 +100,57 @@ impl SqliteStore {
         args.add(name);
         let rows = self.rows("select id from consumer where name = ?".to_owned(), args).await?;
         rows.first().map_or(Ok(0), |row| row.try_get(0).map_err(classify))
+    }
+
+    async fn unhandled_between(
+        &self,
+        consumer: i64,
+        names: &[String],
+        (after, end): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let mut args = Args::default();
+        args.count(after).count(end);
+        for name in names {
+            args.add(name.as_str());
+        }
+        args.add(consumer).add(consumer).count(limit as u64);
+        let text = format!(
+            "select {EVENT_COLUMNS} from event e join stream s on s.id = e.stream \
+             where e.position > ? and e.position <= ? and e.name in ({}) \
+             and not exists (select 1 from inbox i where i.consumer = ? and i.id = e.id and i.source = e.source) \
+             and not exists (select 1 from parked p where p.consumer = ? and p.id = e.id and p.source = e.source) \
+             order by e.position limit ?",
+            vec!["?"; names.len()].join(",")
+        );
+        self.rows(text, args).await?.iter().map(recorded).collect()
+    }
+}
+
+/// Who asked for what.
+type Asked = (String, Vec<String>);
+
+/// Up to where each consumer is known to have handled or parked everything, so that asking again need not walk
+/// the whole log: marks are never taken back. A parked event may be dropped, after which it counts as unhandled;
+/// so what is known here holds only until something is taken out of parking.
+#[derive(Debug, Default)]
+pub(super) struct CaughtUp(Mutex<HashMap<Asked, (u64, u64)>>);
+
+/// More questions than there are consumers: beyond it, old answers are forgotten.
+const QUESTIONS_REMEMBERED: usize = 1_024;
+
+impl CaughtUp {
+    fn get(&self, asked: &Asked, unparked: u64) -> u64 {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(asked).filter(|(_, at)| *at == unparked).map_or(0, |(position, _)| *position)
+    }
+
+    fn put(&self, asked: &Asked, position: u64, unparked: u64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= QUESTIONS_REMEMBERED {
+            known.clear();
+        }
+        let entry = known.entry(asked.clone()).or_insert((0, unparked));
+        *entry = if entry.1 == unparked { (entry.0.max(position), unparked) } else { (position, unparked) };
     }
 }

@@ -268,3 +268,8 @@ async fn find<K: std::hash::Hash + Eq + Copy, V>(
     }
     Ok(found)
 }
+
+/// Every statement here, to be looked at by a test.
+#[cfg(test)]
+pub(super) const ALL: [&Rows; 9] =
+    [&MARKS, &PARKED, &STARTS, &EVENTS, &ORDINALS, &DOCUMENTS, &TIMERS, &STREAMS, &PARKED_KEYS];

@@ -1,6 +1,6 @@
 //! The log on SQLite: one directory, one process, one writer, durable through power loss.
 //!
-//! Writes go through one task ([`writer`](self)) that commits in groups; reads through a few connections of
+//! Writes go through one task that commits in groups; reads through a few connections of
 //! their own. Time is the clock the store was opened with.
 
 mod codec;

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, query};
+use sqlx::{ConnectOptions, Connection, Row, query};
 use tidewire_core::{Clock, Position, StoreError};
 use tokio::sync::{mpsc, watch};
 
@@ -50,23 +51,22 @@ impl SqliteStore {
         let prepared = tokio::task::spawn_blocking(move || prepare(&dir)).await;
         let (lock, last_end, durability) = prepared.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         let path = options.dir.join("log.db");
-        let is_new = std::fs::metadata(&path).map_or(true, |found| found.len() == 0);
+        if std::fs::metadata(&path).map_or(true, |found| found.len() == 0) {
+            create(&path, clock.as_ref()).await?;
+        }
         let connect = connect_options(&path);
-        let mut connection = connect.clone().create_if_missing(true).connect().await.map_err(classify)?;
+        let mut connection = connect.clone().connect().await.map_err(classify)?;
         check_version(&mut connection).await?;
         check_settings(&mut connection).await?;
-        if last_end == LastEnd::Unclean && !is_new {
+        if last_end == LastEnd::Unclean {
             check_pages(&mut connection, &path).await?;
         }
         migrate(&mut connection, &path.display().to_string()).await?;
-        if is_new {
-            let dir = options.dir.clone();
-            sync_dir(&dir)?;
-        }
-        let log_id = log_id(&mut connection, clock.as_ref()).await?;
+        let log_id = log_id(&mut connection).await?;
         let state = State::load(&mut connection).await?;
         let (head, head_seen) = watch::channel(Position(state.head));
         let (requests, receiver) = mpsc::channel(QUEUE);
+        let unparked = Arc::new(AtomicU64::new(0));
         let writer = Writer {
             connection,
             state: Some(state),
@@ -75,12 +75,13 @@ impl SqliteStore {
             lock,
             group_commits: options.group_commits.max(1),
             group_bytes: options.group_bytes,
+            unparked: unparked.clone(),
             stopped: None,
             failing: false,
         };
         let readers = readers(connect, &options);
         tokio::spawn(writer.run(receiver));
-        Ok(Self::new(requests, readers, head_seen, path, log_id, durability))
+        Ok(Self::new(requests, readers, head_seen, path, log_id, durability, unparked))
     }
 }
 
@@ -124,7 +125,6 @@ fn durability(dir: &Path) -> &'static str {
 fn connect_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -178,6 +178,7 @@ async fn check_settings(connection: &mut SqliteConnection) -> Result<(), StoreEr
     }
     let expected = [
         ("pragma synchronous", 2),
+        ("pragma auto_vacuum", 2),
         ("pragma foreign_keys", 1),
         ("pragma temp_store", 2),
         ("pragma cell_size_check", 1),
@@ -208,13 +209,42 @@ async fn check_pages(connection: &mut SqliteConnection, path: &Path) -> Result<(
     )))
 }
 
-/// The identity of the log, drawn when it is created.
-async fn log_id(connection: &mut SqliteConnection, clock: &dyn Clock) -> Result<String, StoreError> {
-    query("insert into meta (name, value) values ('log_id', ?) on conflict (name) do nothing")
+/// Makes a new log beside its place, and moves it there when it is whole: a file that is there is a log, even
+/// after a power loss in the middle of this.
+async fn create(path: &Path, clock: &dyn Clock) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("new");
+    for leftover in [unfinished.clone(), unfinished.with_extension("new-wal"), unfinished.with_extension("new-shm")] {
+        match std::fs::remove_file(&leftover) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(file("remove", &leftover, &error));
+            }
+            _ => {}
+        }
+    }
+    let connect = SqliteConnectOptions::new().filename(&unfinished).create_if_missing(true);
+    // Nothing of this counts until it is moved, so one sync at the end will do. `auto_vacuum` is set here only:
+    // setting it is a write, even to what it already is, and a reader must not need room to open.
+    let connect = connect
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Memory)
+        .synchronous(SqliteSynchronous::Off);
+    let mut connection = connect.connect().await.map_err(classify)?;
+    migrate(&mut connection, &unfinished.display().to_string()).await?;
+    query("insert into meta (name, value) values ('log_id', ?)")
         .bind(clock.id().to_string())
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await
         .map_err(classify)?;
+    query("pragma journal_mode = wal").execute(&mut connection).await.map_err(classify)?;
+    connection.close().await.map_err(classify)?;
+    let moved =
+        File::open(&unfinished).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(&unfinished, path));
+    moved.map_err(|error| file("create", path, &error))?;
+    sync_dir(path.parent().unwrap_or(path))
+}
+
+/// The identity of the log, drawn when it was created.
+async fn log_id(connection: &mut SqliteConnection) -> Result<String, StoreError> {
     let row = query("select value from meta where name = 'log_id'").fetch_one(connection).await.map_err(classify)?;
     row.try_get(0).map_err(classify)
 }

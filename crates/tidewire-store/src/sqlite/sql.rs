@@ -21,7 +21,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn text(&self, rows: usize) -> String {
+    pub(super) fn text(&self, rows: usize) -> String {
         let rows = rows.next_power_of_two();
         let mut text = String::with_capacity(self.head.len() + self.tail.len() + rows * (2 * self.columns + 2));
         text.push_str(self.head);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -10,6 +12,7 @@ use tidewire_core::{EventType, Position, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::error::classify;
+use super::inbox::CaughtUp;
 use super::op::{Answer, Op, Pending};
 use super::sql::Args;
 use super::writer::Request;
@@ -28,6 +31,9 @@ pub struct SqliteStore {
     durability: &'static str,
     /// Events per type up to a position: the log only grows.
     pub(super) types: Mutex<(u64, BTreeMap<EventType, u64>)>,
+    pub(super) caught_up: CaughtUp,
+    /// Moves whenever something was taken out of parking.
+    pub(super) unparked: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -48,8 +54,10 @@ impl SqliteStore {
         path: PathBuf,
         log_id: String,
         durability: &'static str,
+        unparked: Arc<AtomicU64>,
     ) -> Self {
-        Self { requests, readers, head, path, log_id, durability, types: Mutex::default() }
+        let (types, caught_up) = (Mutex::default(), CaughtUp::default());
+        Self { requests, readers, head, path, log_id, durability, types, caught_up, unparked }
     }
 
     /// What a commit survives, as read back from SQLite and the file system: `disk` (power loss), or `mem` when

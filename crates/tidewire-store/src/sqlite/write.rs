@@ -63,11 +63,22 @@ insert!(
     " on conflict (aggregate, key) do update set version = excluded.version, state = excluded.state \
      where excluded.version >= snapshot.version"
 );
-const MARKS_DONE: Rows =
-    Rows { head: "delete from inbox_attempt where (consumer, id, source) in (values ", columns: 3, tail: ")" };
-const DOCUMENTS_GONE: Rows =
-    Rows { head: "delete from document where (collection, id) in (values ", columns: 2, tail: ")" };
-const TIMERS_GONE: Rows = Rows { head: "delete from timer where (owner, id) in (values ", columns: 2, tail: ")" };
+// `select` around `values`: without it SQLite walks the whole table.
+const MARKS_DONE: Rows = Rows {
+    head: "delete from inbox_attempt where (consumer, id, source) in (select column1, column2, column3 from (values ",
+    columns: 3,
+    tail: "))",
+};
+const DOCUMENTS_GONE: Rows = Rows {
+    head: "delete from document where (collection, id) in (select column1, column2 from (values ",
+    columns: 2,
+    tail: "))",
+};
+const TIMERS_GONE: Rows = Rows {
+    head: "delete from timer where (owner, id) in (select column1, column2 from (values ",
+    columns: 2,
+    tail: "))",
+};
 const UNPARKS: Rows = Rows { head: "delete from parked where ordinal in (values ", columns: 1, tail: ")" };
 const SETTLED: Rows = Rows {
     head: "update effect set state = v.column2, due = v.column3, error = v.column4, attempts = attempts + 1 \
@@ -240,3 +251,24 @@ fn bind_mark(mark: &MarkKey<'_>, args: &mut Args) {
 fn since(recorded: &Any) -> i64 {
     if let Any::Number(nanos) = recorded { *nanos } else { i64::MAX }
 }
+
+/// Every statement here, to be looked at by a test.
+#[cfg(test)]
+pub(super) const ALL: [&Rows; 16] = [
+    &CONSUMERS,
+    &STREAMS,
+    &EVENTS,
+    &MARKS,
+    &STARTS,
+    &DOCUMENTS,
+    &PARKS,
+    &TIMERS,
+    &EFFECTS,
+    &LEASES,
+    &SNAPSHOTS,
+    &MARKS_DONE,
+    &DOCUMENTS_GONE,
+    &TIMERS_GONE,
+    &UNPARKS,
+    &SETTLED,
+];

@@ -2,6 +2,7 @@
 //! joins the next.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query};
@@ -24,6 +25,9 @@ pub(super) const QUEUE: usize = 1_024;
 /// their next commit, and would otherwise miss this group by a moment.
 const GATHERING_ROUNDS: usize = 4;
 
+/// What a probe writes: room for a usual group, so that it does not find room where a group finds none.
+const PROBE_BYTES: i64 = 64 << 10;
+
 /// What reaches the writer.
 pub(super) enum Request {
     /// Something to write.
@@ -43,6 +47,8 @@ pub(super) struct Writer {
     pub lock: Lock,
     pub group_commits: usize,
     pub group_bytes: usize,
+    /// Moves whenever something was taken out of parking.
+    pub unparked: Arc<AtomicU64>,
     /// Why nothing can be written any more.
     pub stopped: Option<StoreError>,
     /// Whether the last attempt to write failed.
@@ -154,8 +160,10 @@ impl Writer {
         }
         if self.failing {
             query(
-                "insert into meta (name, value) values ('probe', 1) on conflict (name) do update set value = value + 1",
+                "insert into meta (name, value) values ('probe', zeroblob(?)) \
+                 on conflict (name) do update set value = excluded.value",
             )
+            .bind(PROBE_BYTES)
             .execute(&mut self.connection)
             .await
             .map_err(classify)?;
@@ -230,6 +238,9 @@ impl Writer {
         let answers: Vec<_> = ops.iter().map(|op| plan.decide(op)).collect();
         if !plan.writes.is_empty() {
             let written = self.write(&plan.writes, &plan.recorded, state.attempts > 0).await?;
+            if !plan.writes.unparks.is_empty() {
+                self.unparked.fetch_add(1, Ordering::AcqRel);
+            }
             let learned = Learned::of(plan, written);
             learned.teach(&mut state);
             let head = Position(state.head);
