@@ -63,7 +63,7 @@ insert!(
     " on conflict (aggregate, key) do update set version = excluded.version, state = excluded.state \
      where excluded.version >= snapshot.version"
 );
-// `select` around `values`: without it SQLite walks the whole table.
+// `select` around `values`: without it some versions of SQLite walk the whole table.
 const MARKS_DONE: Rows = Rows {
     head: "delete from inbox_attempt where (consumer, id, source) in (select column1, column2, column3 from (values ",
     columns: 3,
