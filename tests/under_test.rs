@@ -42,7 +42,11 @@ impl Handler for Poisoned {
     async fn handle(&self, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let dose = Dose::decode(event)?;
         if dose.deadly {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.starts).map_err(HandlerError::transient)?;
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&self.starts)
+                .map_err(HandlerError::transient)?;
             writeln!(file, "{}", event.id).map_err(HandlerError::transient)?;
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
@@ -72,7 +76,8 @@ fn poison() -> ExitCode {
             backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(50)),
             ..ConsumeOptions::default()
         };
-        let running = start(&ports, services, RunOptions { consume, effects: EffectOptions::default(), callers: Vec::new() });
+        let running =
+            start(&ports, services, RunOptions { consume, effects: EffectOptions::default(), callers: Vec::new() });
         std::fs::write(dir.join("ready"), "").expect("ready");
         running.stop_token().cancelled().await;
     });

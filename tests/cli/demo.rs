@@ -25,7 +25,10 @@ async fn the_demo_carries_real_documents_and_loses_nothing() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let report = finished.json();
     assert_eq!(report["lost"], 0, "{report}");
-    assert_eq!((&report["follows"], &report["notifications"], &report["activities"]), (&json!(200), &json!(200), &json!(1000)));
+    assert_eq!(
+        (&report["follows"], &report["notifications"], &report["activities"]),
+        (&json!(200), &json!(200), &json!(1000))
+    );
     let documents = &report["documents"];
     assert_eq!(documents["undone"], BAD.len(), "{report}");
     let (submitted, ingested) = (documents["submitted"].as_u64().unwrap(), documents["ingested"].as_u64().unwrap());
@@ -44,13 +47,15 @@ async fn a_folder_nobody_prepared_is_carried_as_far_as_it_goes() {
     let folder = dir.path().join("found");
     std::fs::create_dir_all(folder.join("deep/er")).unwrap();
     for n in 0..40 {
-        std::fs::write(folder.join(format!("deep/note-{n}.txt")), format!("Note {n} about harbours and the sea.")).unwrap();
+        std::fs::write(folder.join(format!("deep/note-{n}.txt")), format!("Note {n} about harbours and the sea."))
+            .unwrap();
     }
     std::fs::write(folder.join("empty.txt"), "").unwrap();
     std::fs::write(folder.join("picture.png"), [0x89, b'P', b'N', b'G', 0, 1, 2]).unwrap();
     std::fs::write(folder.join("liar.html"), [0u8, 159, 146, 150, 0, 0]).unwrap();
     std::fs::write(folder.join("deep/er/umläut ünd späces.md"), "# Titel\n\nEin Text über Gezeiten.").unwrap();
-    let args = ["demo", folder.to_str().unwrap(), "--exit", "-o", "json", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let args =
+        ["demo", folder.to_str().unwrap(), "--exit", "-o", "json", "--data-dir", "data", "--listen", "127.0.0.1:0"];
     let finished = run_in(dir.path(), &args, &[]).await;
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let report = finished.json();

@@ -76,12 +76,15 @@ async fn look(data: &Path) -> Vec<String> {
 async fn mistakes_have_their_exit_codes() {
     let dir = TempDir::new().expect("a folder");
     let data = dir.path().join("data");
+    let nothing = ask(&data, &["events", "list"]).await;
+    assert_eq!(nothing.code, Some(7), "there is nothing to ask yet: {}", nothing.stderr);
+    assert!(Instance::up(&data, &[]).await.expect("it starts").terminate().await.success());
     let cases: [(&[&str], i32); 5] = [
         (&["events", "show", "no-such-event"], 3),
         (&["sagas", "show", "00000000-0000-0000-0000-000000000000"], 3),
         (&["explain", "no.such.code"], 3),
         (&["nonsense"], 2),
-        (&["parked", "redrive", "--consumer", "notifications.inbox"], 2),
+        (&["parked", "show", "999999"], 3),
     ];
     for (args, code) in cases {
         let finished = ask(&data, args).await;

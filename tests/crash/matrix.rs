@@ -89,11 +89,22 @@ async fn killed_at_all(prefix: &str) {
     let points: Vec<&str> = ALL.iter().copied().filter(|point| point.starts_with(prefix)).collect();
     assert!(!points.is_empty());
     for (n, point) in points.iter().enumerate() {
-        // The first hit, and a later one that differs from point to point.
-        for hit in [1, 2 + n as u32] {
+        println!("kill -9 at {point}, hit 1");
+        killed_at(point, 1).await;
+        if let Some(hit) = later_hit(point, n) {
             println!("kill -9 at {point}, hit {hit}");
             killed_at(point, hit).await;
         }
+    }
+}
+
+/// A later hit that differs from point to point, where this workload surely gets so far.
+fn later_hit(point: &str, n: usize) -> Option<u32> {
+    match point {
+        // How many effects share a round is up to the machine.
+        "effect.after_call" => None,
+        "consume.after_park" => u32::try_from(SMALL.bad_documents).ok(),
+        _ => u32::try_from(n + 2).ok(),
     }
 }
 

@@ -66,7 +66,11 @@ async fn an_event_that_kills_the_process_ends_parked() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         process.kill().await.unwrap();
         let ports = open(dir.path()).await;
-        let done = ports.store.unhandled(CONSUMER, &["test.dose".into()], ports.store.head().await.unwrap(), 10).await.unwrap();
+        let done = ports
+            .store
+            .unhandled(CONSUMER, &["test.dose".into()], ports.store.head().await.unwrap(), 10)
+            .await
+            .unwrap();
         if done.is_empty() {
             break ports;
         }
@@ -80,7 +84,10 @@ async fn an_event_that_kills_the_process_ends_parked() {
     let starts = std::fs::read_to_string(dir.path().join("starts")).unwrap().lines().count();
     assert_eq!(starts as u32, MAX_ATTEMPTS, "started exactly as often as allowed");
     let parked = ports.store.parked(&ParkedQuery { limit: 100, ..ParkedQuery::default() }).await.unwrap();
-    assert_eq!(parked.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(), ["handler.crashed", "parked.behind", "parked.behind"]);
+    assert_eq!(
+        parked.iter().map(|p| p.code.as_str()).collect::<Vec<_>>(),
+        ["handler.crashed", "parked.behind", "parked.behind"]
+    );
     for key in ["a", "b", "c"] {
         let found = ports.store.documents(CONSUMER, &[key.to_owned()]).await.unwrap();
         let numbers: Vec<u64> = serde_json::from_slice(&found[0].as_ref().expect("handled").value).unwrap();

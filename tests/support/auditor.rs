@@ -33,7 +33,11 @@ pub async fn audit(dir: &Path, consumers: &[(String, Vec<String>)]) -> u64 {
             break;
         }
         for envelope in page {
-            assert!(held.insert((envelope.source.clone(), envelope.id.clone())), "twice on the broker: {}", envelope.id);
+            assert!(
+                held.insert((envelope.source.clone(), envelope.id.clone())),
+                "twice on the broker: {}",
+                envelope.id
+            );
         }
         cursor = next;
     }

@@ -39,7 +39,6 @@ impl Finished {
     }
 }
 
-
 /// Runs a command to its end, in a folder, with more environment.
 pub async fn run_in(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Finished {
     let mut command = command(args);
@@ -63,6 +62,7 @@ pub struct Instance {
 impl Instance {
     /// Starts it on a data directory. `Err` holds its log if it ended before it was ready.
     pub async fn up(dir: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
+        tidewire::install_tls();
         let log = dir.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let data = dir.to_str().expect("UTF-8");

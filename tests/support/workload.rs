@@ -34,7 +34,7 @@ pub struct Size {
 }
 
 /// Small enough for a crash test to be short, large enough that every loop has something to do.
-pub const SMALL: Size = Size { users: 6, follows: 12, tracks: 30, good_documents: 2, bad_documents: 1 };
+pub const SMALL: Size = Size { users: 6, follows: 12, tracks: 30, good_documents: 2, bad_documents: 2 };
 
 /// A workload and what was accepted of it.
 pub struct Workload {
@@ -55,6 +55,7 @@ pub struct Accepted {
 
 impl Workload {
     pub fn new(name: &str, size: Size, address: Address) -> Self {
+        tidewire::install_tls();
         let client = Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
         Self { size, address, client, name: name.to_owned() }
     }
@@ -100,11 +101,16 @@ impl Workload {
 
     async fn submit(&self, n: usize, good: bool) -> String {
         let (media_type, bytes) = match good {
-            true => ("text/plain", format!("The tide of {} number {n} comes in twice a day and goes out again.", self.name).into_bytes()),
+            true => (
+                "text/plain",
+                format!("The tide of {} number {n} comes in twice a day and goes out again.", self.name).into_bytes(),
+            ),
             false => ("application/pdf", b"%PDF-1.7\nthis is no PDF beyond its first line\n".to_vec()),
         };
         let key = format!("document-{good}-{n}");
-        let answer = self.until_accepted(Method::POST, "/v1/documents?workspace=crash", &key, Body::Bytes(media_type, bytes)).await;
+        let answer = self
+            .until_accepted(Method::POST, "/v1/documents?workspace=crash", &key, Body::Bytes(media_type, bytes))
+            .await;
         answer["document"].as_str().unwrap_or_else(|| panic!("no document in {answer}")).to_owned()
     }
 
@@ -113,7 +119,8 @@ impl Workload {
         let end = Instant::now() + 3 * PATIENCE;
         loop {
             let url = format!("{}{path}", self.address.get());
-            let mut request = self.client.request(method.clone(), url).header("idempotency-key", format!("{}-{key}", self.name));
+            let mut request =
+                self.client.request(method.clone(), url).header("idempotency-key", format!("{}-{key}", self.name));
             request = match &body {
                 Body::None => request,
                 Body::Json(value) => request.json(value),
@@ -148,9 +155,12 @@ pub async fn check(instance: &Instance, accepted: &Accepted) {
         let busy = status["consumers"].as_array()?.iter().any(|consumer| consumer["pending"].as_u64() != Some(0));
         let running = instance.get("/v1/sagas?status=running&limit=1").await["items"].as_array()?.len();
         let undoing = instance.get("/v1/sagas?status=compensating&limit=1").await["items"].as_array()?.len();
-        let ended = futures::future::join_all(accepted.good.iter().chain(&accepted.bad).map(|id| async move {
-            instance.get(&format!("/v1/documents/{id}")).await["status"] != "ingesting"
-        }));
+        let ended =
+            futures::future::join_all(
+                accepted.good.iter().chain(&accepted.bad).map(|id| async move {
+                    instance.get(&format!("/v1/documents/{id}")).await["status"] != "ingesting"
+                }),
+            );
         (!busy && running + undoing == 0 && ended.await.into_iter().all(|ended| ended)).then_some(())
     })
     .await;
@@ -160,7 +170,11 @@ pub async fn check(instance: &Instance, accepted: &Accepted) {
     }
     for id in &accepted.bad {
         let document = instance.get(&format!("/v1/documents/{id}")).await;
-        assert_eq!((&document["status"], &document["code"]), (&json!("rejected"), &json!("document.corrupt")), "{document}");
+        assert_eq!(
+            (&document["status"], &document["code"]),
+            (&json!("rejected"), &json!("document.corrupt")),
+            "{document}"
+        );
     }
     check_search(instance, accepted).await;
     check_follows(instance, accepted).await;
@@ -171,8 +185,12 @@ pub async fn check(instance: &Instance, accepted: &Accepted) {
 /// Search and store agree exactly.
 async fn check_search(instance: &Instance, accepted: &Accepted) {
     let found = instance.get("/v1/search?q=tide&workspace=crash&limit=100").await;
-    let mut found: Vec<String> =
-        found["items"].as_array().expect("items").iter().filter_map(|hit| hit["document"].as_str().map(str::to_owned)).collect();
+    let mut found: Vec<String> = found["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|hit| hit["document"].as_str().map(str::to_owned))
+        .collect();
     found.sort();
     found.dedup();
     let mut expected = accepted.good.clone();
