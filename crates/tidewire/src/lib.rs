@@ -16,6 +16,7 @@ pub mod command;
 pub mod config;
 pub mod consume;
 pub mod effects;
+mod gauges;
 pub mod http;
 pub mod objects;
 pub mod operate;
@@ -26,6 +27,8 @@ pub mod run;
 pub mod saga;
 mod service;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod timers;
 
 pub use async_trait::async_trait;

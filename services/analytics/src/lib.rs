@@ -4,8 +4,6 @@ mod history;
 mod hourly;
 mod routes;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 mod track;
 

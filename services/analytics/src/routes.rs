@@ -1,28 +1,25 @@
 //! The HTTP routes of tracking and statistics.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::UserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, caught_up, position_header, position_of};
+use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, position_header};
 use tidewire::store::DocumentQuery;
-use tidewire::{Commit, Committed, Handler, Ports, Projection};
+use tidewire::{Commit, Committed, Ports, Projection};
 
 use crate::history::{Entry, History, prefix};
-use crate::hourly::{self, Hourly, MAX_HOURS, start_of};
+use crate::hourly::{self, MAX_HOURS, start_of};
 use crate::track;
 
-/// How long a read waits for what its caller has written.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// What is told when nobody says from when: a day.
 const DEFAULT_HOURS: i64 = 24;
 
@@ -60,11 +57,9 @@ async fn track(
 async fn activity(
     State(analytics): State<Arc<Analytics>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     page: PageQuery,
 ) -> Result<Page<Entry>, Problem> {
     let user = UserId::new(id).map_err(Problem::invalid)?;
-    analytics.wait(&headers, History::NAME, &["activity.tracked".to_owned()]).await?;
     let prefix = prefix(&user);
     let query = DocumentQuery {
         collection: History::COLLECTION.into(),
@@ -94,7 +89,6 @@ struct Range {
 async fn hourly(
     State(analytics): State<Arc<Analytics>>,
     range: Result<Query<Range>, QueryRejection>,
-    headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let wrong =
         |_| Problem::invalid("`from` and `to` must be times such as `2026-11-20T13:00:00Z` (a `+` is written `%2B`)");
@@ -105,8 +99,6 @@ async fn hourly(
     {
         return Err(Problem::invalid("`type` must be the name of an event, such as `user.followed`"));
     }
-    let consumer = Hourly.consumer();
-    analytics.wait(&headers, &consumer.name, &consumer.names()).await?;
     let counts = hourly::counts(analytics.ports.store.as_ref(), from, to, ty.as_deref()).await?;
     let totals = hourly::totals(&counts);
     Ok(Json(json!({ "from": from, "to": to, "items": counts, "totals": totals })))
@@ -131,18 +123,6 @@ fn hours(
     };
     let length = (end - start).num_hours();
     if (1..=MAX_HOURS).contains(&length) { Ok((start, end)) } else { Err(wrong()) }
-}
-
-impl Analytics {
-    /// Waits until `consumer` has seen what the caller wrote, if the caller asks for that.
-    async fn wait(&self, headers: &HeaderMap, consumer: &str, names: &[String]) -> Result<(), Problem> {
-        let Some(position) = position_of(headers)? else { return Ok(()) };
-        if caught_up(self.ports.store.as_ref(), consumer, names, position, PATIENCE).await? {
-            return Ok(());
-        }
-        let detail = format!("`{consumer}` has not reached position {position} yet; try again");
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail).retry_after(PATIENCE))
-    }
 }
 
 #[cfg(test)]

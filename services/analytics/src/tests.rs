@@ -2,9 +2,9 @@
 
 use events::{UserFollowed, UserId};
 use serde_json::{Value, json};
+use tidewire::testing::Bench;
 
 use crate::service;
-use crate::testing::Bench;
 
 fn column(page: &Value, field: &str) -> Vec<String> {
     page["items"].as_array().unwrap().iter().map(|item| item[field].as_str().unwrap_or("-").to_owned()).collect()

@@ -13,8 +13,6 @@ mod recipient;
 mod routes;
 mod stream;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 mod wording;
 

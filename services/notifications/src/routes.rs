@@ -11,26 +11,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, caught_up, position_header, position_of};
+use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, position_header};
 use tidewire::store::{Conflict, DocumentQuery};
-use tidewire::{Commit, Committed, Document, DocumentWrite, EventSet, ExpectDocument, Ports, Position, StoreError};
+use tidewire::{Commit, Committed, Document, DocumentWrite, ExpectDocument, Ports, Position, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::handler::NotificationEvent;
 use crate::hub::Hub;
 use crate::inbox::Inbox;
 use crate::notification::{INBOXES, InboxState, NOTIFICATIONS, Notification, UNREAD, row_id};
 use crate::preferences::{PREFERENCES, Preferences};
 use crate::stream::{BUFFER, Live, SLOWEST};
 
-/// How long a read waits for what its caller has written.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a change is made again when the inbox changed under it. Each time somebody else succeeded, so this
 /// is how many may change one inbox at once: a page that marks everything in it as read, and then some.
 const MAX_CONFLICTS: usize = 128;
 /// Live streams of one process; each costs a task and a buffer.
 const MAX_STREAMS: usize = 1_000;
+/// When a client whose stream is refused because this process is stopping may find the next one.
+const RESTART: Duration = Duration::from_secs(2);
 /// How often an idle stream shows that it lives: below the idle timeouts of proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a client that comes back has seen last.
@@ -85,12 +84,10 @@ async fn list(
     State(notifications): State<Arc<Notifications>>,
     Path(id): Path<String>,
     filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
-    headers: HeaderMap,
     page: PageQuery,
 ) -> Result<Json<Listed>, Problem> {
     let inbox = parse(&id)?;
     let Query(filter) = filter.map_err(|_| Problem::invalid("`unread` must be `true` or `false`"))?;
-    notifications.wait(&headers).await?;
     let collection = if filter.unread == Some(true) { UNREAD } else { NOTIFICATIONS };
     let query = DocumentQuery {
         collection: collection.into(),
@@ -139,7 +136,7 @@ async fn live(
     let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", "no room for another stream");
     let permit = notifications.streams.clone().try_acquire_owned().map_err(|_| busy().retry_after(KEEP_ALIVE))?;
     let stopping = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", "the server is stopping");
-    let watch = notifications.hub.watch(&inbox).ok_or_else(|| stopping().retry_after(PATIENCE))?;
+    let watch = notifications.hub.watch(&inbox).ok_or_else(|| stopping().retry_after(RESTART))?;
     let (state, _) = notifications.state(&inbox).await?;
     let after: u64 = match headers.get(LAST_EVENT_ID) {
         Some(last) => last.to_str().ok().and_then(|last| last.parse().ok()).ok_or_else(|| {
@@ -190,17 +187,6 @@ async fn set_preferences(
 impl Notifications {
     pub fn new(ports: Ports, hub: Arc<Hub>) -> Self {
         Self { ports, hub, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
-    }
-
-    /// Waits until the handler has seen what the caller wrote, if the caller asks for that.
-    async fn wait(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(position) = position_of(headers)? else { return Ok(()) };
-        let names: Vec<String> = NotificationEvent::types().iter().map(|ty| ty.name().to_owned()).collect();
-        if caught_up(self.ports.store.as_ref(), "notifications.inbox", &names, position, PATIENCE).await? {
-            return Ok(());
-        }
-        let detail = format!("`notifications.inbox` has not reached position {position} yet; try again");
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail).retry_after(PATIENCE))
     }
 
     async fn document<T: DeserializeOwned>(

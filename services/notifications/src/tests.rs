@@ -8,6 +8,7 @@ use events::{DocumentIngested, DocumentRejected, DocumentSubmitted, SagaStuck, U
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tidewire::Call;
+use tidewire::testing::Bench;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -17,7 +18,6 @@ use crate::inbox::Inbox;
 use crate::notification::KEPT;
 use crate::service;
 use crate::stream::{Ended, Live};
-use crate::testing::Bench;
 
 /// Generous: nothing below waits for it unless it fails.
 const DEADLINE: Duration = Duration::from_secs(10);

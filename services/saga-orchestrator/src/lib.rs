@@ -23,7 +23,7 @@ const GAUGES_EVERY: Duration = Duration::from_secs(15);
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, InvalidDefinition> {
     let ingestion = SagaRunner::new(Ingestion::new(policy(config)))?;
     let query = SagaQuery::new(ports.store.clone());
-    let routes = routes::router(query.clone(), ports.store.clone());
+    let routes = routes::router(query.clone());
     let service = Service::new("saga-orchestrator").handler(ingestion).routes(routes);
     Ok(service.background("saga-gauges", move |stop| gauges(query, stop)))
 }

@@ -1,35 +1,15 @@
 //! The HTTP routes that show sagas.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use events::DocumentSubmitted;
 use serde::Deserialize;
-use tidewire::http::{Json, Page, PageQuery, Problem, caught_up, position_of};
-use tidewire::saga::{SagaFilter, SagaQuery, SagaRunner, SagaSummary, SagaView, Status};
-use tidewire::{Event, Store};
+use tidewire::http::{Json, Page, PageQuery, Problem};
+use tidewire::saga::{SagaFilter, SagaQuery, SagaSummary, SagaView, Status};
 use uuid::Uuid;
 
-use crate::ingestion::Ingestion;
-
-/// How long a read waits for the saga that its caller has started.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What the routes work on.
-struct Sagas {
-    query: SagaQuery,
-    store: Arc<dyn Store>,
-}
-
-pub(crate) fn router(query: SagaQuery, store: Arc<dyn Store>) -> Router {
-    Router::new()
-        .route("/v1/sagas", get(list))
-        .route("/v1/sagas/{id}", get(show))
-        .with_state(Arc::new(Sagas { query, store }))
+pub(crate) fn router(query: SagaQuery) -> Router {
+    Router::new().route("/v1/sagas", get(list)).route("/v1/sagas/{id}", get(show)).with_state(query)
 }
 
 /// Which sagas.
@@ -41,29 +21,22 @@ struct Wanted {
 }
 
 async fn list(
-    State(sagas): State<Arc<Sagas>>,
+    State(sagas): State<SagaQuery>,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
     page: PageQuery,
-    headers: HeaderMap,
 ) -> Result<Page<SagaSummary>, Problem> {
     let Query(wanted) = wanted.map_err(Problem::invalid)?;
-    sagas.wait(&headers).await?;
     let status = wanted.status.as_deref().map(status).transpose()?;
     let filter = SagaFilter { status, saga: wanted.ty, after: page.cursor, limit: page.limit };
-    let found = sagas.query.list(&filter).await?;
+    let found = sagas.list(&filter).await?;
     Ok(Page { items: found.items, cursor: found.next })
 }
 
-async fn show(
-    State(sagas): State<Arc<Sagas>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<SagaView>, Problem> {
-    sagas.wait(&headers).await?;
+async fn show(State(sagas): State<SagaQuery>, Path(id): Path<String>) -> Result<Json<SagaView>, Problem> {
     let unknown =
         || Problem::not_found("there is no saga of this id; one that was started just now may not have begun");
     let id = Uuid::parse_str(&id).map_err(|_| unknown())?;
-    sagas.query.get(id).await?.map(Json).ok_or_else(unknown)
+    sagas.get(id).await?.map(Json).ok_or_else(unknown)
 }
 
 fn status(text: &str) -> Result<Status, Problem> {
@@ -73,32 +46,22 @@ fn status(text: &str) -> Result<Status, Problem> {
     })
 }
 
-impl Sagas {
-    /// Waits until what the caller wrote has started its saga, if the caller asks for that.
-    async fn wait(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(position) = position_of(headers)? else { return Ok(()) };
-        let consumer = SagaRunner::<Ingestion>::consumer_name();
-        let names = [DocumentSubmitted::TYPE.name().to_owned()];
-        if caught_up(self.store.as_ref(), &consumer, &names, position, PATIENCE).await? {
-            return Ok(());
-        }
-        let detail = format!("`{consumer}` has not reached position {position} yet; try again");
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.behind", detail).retry_after(PATIENCE))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::Request;
+    use std::sync::Arc;
+
+    use axum::http::{Request, StatusCode};
+    use events::DocumentSubmitted;
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
-    use tidewire::saga::Policy;
-    use tidewire::{Clock, Draft, Handler, ManualClock, Unit};
+    use tidewire::saga::{Policy, SagaRunner};
+    use tidewire::{Clock, Draft, Handler, ManualClock, Store, Unit};
     use tidewire_store::{SqliteOptions, SqliteStore};
     use tower::ServiceExt;
 
     use super::*;
+    use crate::ingestion::Ingestion;
 
     async fn get(router: &Router, uri: &str) -> (StatusCode, Value) {
         let request = Request::get(uri).body(Body::empty()).unwrap();
@@ -114,7 +77,7 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Default::default(), 1));
         let store = SqliteStore::open(SqliteOptions::new(dir.path()), clock.clone()).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let router = router(SagaQuery::new(store.clone()), store.clone());
+        let router = router(SagaQuery::new(store.clone()));
         assert_eq!(get(&router, "/v1/sagas").await, (StatusCode::OK, json!({"items": [], "cursor": null})));
 
         let runner = SagaRunner::new(Ingestion::new(Policy::default())).unwrap();

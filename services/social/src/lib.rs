@@ -12,8 +12,6 @@ mod follows;
 mod profile;
 mod routes;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 mod user;
 

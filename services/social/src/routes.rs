@@ -1,18 +1,17 @@
 //! The HTTP routes of users and follows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use events::{UserId, limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, caught_up, position_header, position_of};
+use tidewire::http::{Idempotency, Json, Page, PageQuery, Problem, position_header};
 use tidewire::store::DocumentQuery;
 use tidewire::{CommandError, Commands, Event, Executed, Ports, Projection, StoreError};
 
@@ -22,8 +21,6 @@ use crate::follows::{Follow, Followers, Following};
 use crate::profile::{Profile, Profiles};
 use crate::user::{User, UserCommand, UserError, UserEvent};
 
-/// How long a read waits for what its caller has written. Projections are mostly milliseconds behind.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How many of the people somebody follows are looked at to find those followed last.
 const MAX_FOLLOWING_READ: usize = 2_000;
 
@@ -115,13 +112,8 @@ async fn unfollow(State(social): State<Arc<Social>>, Path(ids): Path<(String, St
 }
 
 /// A user as others see them.
-async fn profile(
-    State(social): State<Arc<Social>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+async fn profile(State(social): State<Arc<Social>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let user = parse(id)?;
-    social.wait_for::<Profiles>(&headers).await?;
     let found = social.rows::<Profiles>(&[user.to_string()]).await?.pop().flatten();
     let Some(Profile { name, registered }) = found else { return Err(refuse_user(&UserError::Unknown(user))) };
     let prefix = format!("{user}/");
@@ -146,31 +138,26 @@ struct Person {
 async fn followers(
     State(social): State<Arc<Social>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     page: PageQuery,
 ) -> Result<Page<Person>, Problem> {
-    social.people::<Followers>(id, &headers, page).await
+    social.people::<Followers>(id, page).await
 }
 
 async fn following(
     State(social): State<Arc<Social>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     page: PageQuery,
 ) -> Result<Page<Person>, Problem> {
-    social.people::<Following>(id, &headers, page).await
+    social.people::<Following>(id, page).await
 }
 
 /// What the people `id` follows did lately, newest first.
 async fn feed(
     State(social): State<Arc<Social>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
     page: PageQuery,
 ) -> Result<Page<FeedEntry>, Problem> {
     let user = parse(id)?;
-    social.wait_for::<Following>(&headers).await?;
-    social.wait_for::<Feed>(&headers).await?;
     let mut sources = social.pairs::<Following>(&user, None, MAX_FOLLOWING_READ).await?;
     sources.sort_unstable_by_key(|(_, follow)| std::cmp::Reverse(follow.since));
     let sources: Vec<String> = sources.into_iter().take(FEED_SOURCES).map(|(id, _)| id).collect();
@@ -191,18 +178,6 @@ impl Social {
             // Another system's follow came first: the whole stream has to tell.
             Some(_) => Ok(self.commands.load(&key).await.map_err(refuse)?.0.is_registered()),
         }
-    }
-
-    /// Waits until projection `P` has seen what the caller wrote, if the caller asks for that.
-    async fn wait_for<P: Projection>(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(position) = position_of(headers)? else { return Ok(()) };
-        let names: Vec<String> =
-            <P::Event as tidewire::EventSet>::types().iter().map(|ty| ty.name().to_owned()).collect();
-        if caught_up(self.ports.store.as_ref(), P::NAME, &names, position, PATIENCE).await? {
-            return Ok(());
-        }
-        let detail = format!("`{}` has not reached position {position} yet; try again", P::NAME);
-        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail).retry_after(PATIENCE))
     }
 
     /// Rows of projection `P`, in the order asked for.
@@ -226,14 +201,8 @@ impl Social {
         found.into_iter().map(|row| Ok((row.id[prefix.len()..].to_owned(), decode(&row.value)?))).collect()
     }
 
-    async fn people<P: Projection<Row = Follow>>(
-        &self,
-        id: String,
-        headers: &HeaderMap,
-        page: PageQuery,
-    ) -> Result<Page<Person>, Problem> {
+    async fn people<P: Projection<Row = Follow>>(&self, id: String, page: PageQuery) -> Result<Page<Person>, Problem> {
         let user = parse(id)?;
-        self.wait_for::<P>(headers).await?;
         let pairs = self.pairs::<P>(&user, page.cursor.as_deref(), page.limit + 1).await?;
         let ids: Vec<String> = pairs.iter().map(|(id, _)| id.clone()).collect();
         let names = self.rows::<Profiles>(&ids).await?;

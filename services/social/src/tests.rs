@@ -2,9 +2,9 @@
 
 use events::{ActivityTracked, UserFollowed, UserId};
 use serde_json::{Value, json};
+use tidewire::testing::Bench;
 
 use crate::service;
-use crate::testing::Bench;
 
 fn id(text: &str) -> UserId {
     UserId::new(text).unwrap()
@@ -146,20 +146,6 @@ async fn a_feed_is_what_those_one_follows_did() {
     bench.call("DELETE", "/v1/users/1/following/2", Value::Null).await;
     bench.settle().await;
     assert_eq!(bench.get("/v1/users/1/feed").await["items"], json!([]));
-}
-
-#[tokio::test]
-async fn who_reads_too_early_is_told() {
-    let bench = with_users(&["7"]).await;
-    let head = bench.ports.store.head().await.unwrap();
-    let request = || {
-        let request = axum::http::Request::builder().uri("/v1/users/7").header("tidewire-position", head.0);
-        tower::ServiceExt::oneshot(bench.service.routes.clone(), request.body(axum::body::Body::empty()).unwrap())
-    };
-    let early = request().await.unwrap();
-    assert_eq!((early.status().as_u16(), early.headers().contains_key("retry-after")), (503, true));
-    bench.settle().await;
-    assert_eq!(request().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

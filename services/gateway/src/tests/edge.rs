@@ -1,6 +1,6 @@
 use axum::routing::get;
-use tidewire::handler::Consumer;
-use tidewire::{EventType, Mark, Seen};
+use tidewire::handler::{Consumer, HandlerError, Kind};
+use tidewire::{Context, Envelope, EventType, Handler, Mark, Seen, Service};
 
 use super::*;
 
@@ -133,4 +133,32 @@ async fn a_read_with_a_position_waits_for_its_consumers() {
     let (answer, ()) = tokio::join!(read("1"), handle);
     assert_eq!(answer.text, "ok");
     assert_eq!(house.get("/ok").await.text, "ok");
+}
+
+/// Handles nothing: whoever reads from it waits in vain.
+struct Idle(Consumer);
+
+#[tidewire::async_trait]
+impl Handler for Idle {
+    fn consumer(&self) -> Consumer {
+        self.0.clone()
+    }
+    async fn handle(&self, _: &Envelope, _: &mut Context<'_>) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+/// Services leave the waiting to this layer, so it must know all of their consumers that anybody reads from.
+#[tokio::test]
+async fn every_handler_of_a_service_is_waited_for_unless_it_takes_part_in_a_saga() {
+    let kinds = [Kind::Handler, Kind::Projection, Kind::Saga, Kind::Participant];
+    let answers = kinds.map(async |kind| {
+        let types = vec![EventType::new("user.followed", 1)];
+        let idle = Idle(Consumer { kind, ..Consumer::new("test.idle", types) });
+        let part = |ports: &Ports| Part::from(&Service::new("test").handler(idle).routes(routes(ports)));
+        let house = House::of(Options::default(), part).await;
+        house.emit(&super::events::followed("1", "7", "42")).await;
+        house.send(request("GET", "/ok", &[("tidewire-position", "1")], "")).await.status.as_u16()
+    });
+    assert_eq!(::futures::future::join_all(answers).await, [503, 503, 503, 200]);
 }

@@ -59,7 +59,7 @@ async fn an_event_goes_in_and_is_shown() {
 #[tokio::test]
 async fn what_is_no_good_is_refused_and_nothing_is_written() {
     let house = House::new().await;
-    let big = "x".repeat(MAX_EVENT_BYTES);
+    let big = "x".repeat(tidewire::testing::MAX_EVENT_BYTES);
     let cases = [
         (changed(json!({"type": "user.folowed.v1"})), 400, "event.unknown_type"),
         (changed(json!({"type": "order.placed.v1"})), 400, "event.unknown_type"),

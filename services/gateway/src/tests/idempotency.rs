@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tidewire::http::{Idempotency, Json, Problem, expire};
 use tidewire::store::DocumentQuery;
-use tidewire::{Append, Commit, Expect};
+use tidewire::{Append, Commit, Envelope, Expect};
 
 use super::*;
 

@@ -16,18 +16,15 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidewire::broker::{Features, Lag, Published, Subscribe};
 use tidewire::chrono::{DateTime, TimeDelta, Utc};
 use tidewire::operate::Operator;
-use tidewire::{Broker, BrokerError, Envelope, ManualClock, Ports, Subscription, async_trait};
+use tidewire::testing::NoBroker;
+use tidewire::{ManualClock, Ports};
 use tidewire_store::{SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{Health, Options, Part, router, service};
-
-/// The largest event the broker takes in these tests.
-const MAX_EVENT_BYTES: usize = 64 * 1024;
 
 /// A gateway on its store.
 struct House {
@@ -116,35 +113,4 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Re
         request = request.header(*name, *value);
     }
     request.body(Body::from(body.to_owned())).unwrap()
-}
-
-/// A broker that nobody listens to.
-struct NoBroker;
-
-#[async_trait]
-impl Broker for NoBroker {
-    async fn publish(&self, batch: Vec<Envelope>) -> Vec<Result<Published, BrokerError>> {
-        batch.iter().map(|_| Err(BrokerError::Closed)).collect()
-    }
-    async fn subscribe(&self, _: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        Err(BrokerError::Closed)
-    }
-    async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
-        Ok(Vec::new())
-    }
-    async fn scan(&self, _: Option<String>, _: usize) -> Result<(Vec<Envelope>, Option<String>), BrokerError> {
-        Ok((Vec::new(), None))
-    }
-    fn features(&self) -> Features {
-        Features {
-            backend: "none",
-            durability: "mem",
-            multi_process: false,
-            delayed_retry: false,
-            durable_attempts: false,
-            max_event_bytes: MAX_EVENT_BYTES,
-            dedupe_window_events: 0,
-        }
-    }
-    async fn close(&self) {}
 }

@@ -1,22 +1,35 @@
-//! The service on a real store, without a broker: what the loops would do, one step after the other.
+//! For tests of services (feature `testing`): a service on a real store in a temporary directory, without a
+//! broker. What the loops would do is done here one step after the other, so a test says when.
+//!
+//! Everything here panics where a test ought to fail.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidewire::broker::{Features, Lag, Published, Subscribe};
-use tidewire::commit::Seen;
-use tidewire::config::Config;
-use tidewire::{
-    Broker, BrokerError, Commit, Committed, Effect, Envelope, Event, ManualClock, Mark, Ports, Service, Store,
-    Subscription, Unit, async_trait,
+use tidewire_core::broker::{Features, Lag, Published, Subscribe};
+use tidewire_core::{
+    Broker, BrokerError, Commit, Committed, Effect, Envelope, Event, ManualClock, Mark, Seen, Store, Subscription, Unit,
 };
 use tidewire_store::{SqliteOptions, SqliteStore};
 use tower::ServiceExt;
 
-struct NoBroker;
+use crate::config::Config;
+use crate::ports::Ports;
+use crate::service::Service;
+
+/// The largest event [`NoBroker`] claims to take.
+pub const MAX_EVENT_BYTES: usize = 64 * 1024;
+/// The largest answer [`Bench::call`] reads.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Events one handler is given by [`Bench::settle`].
+const MAX_UNHANDLED: usize = 10_000;
+
+/// A broker that holds nothing and takes nothing.
+pub struct NoBroker;
 
 #[async_trait]
 impl Broker for NoBroker {
@@ -27,25 +40,36 @@ impl Broker for NoBroker {
         Err(BrokerError::Closed)
     }
     async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
-        Err(BrokerError::Closed)
+        Ok(Vec::new())
     }
     async fn scan(&self, _: Option<String>, _: usize) -> Result<(Vec<Envelope>, Option<String>), BrokerError> {
-        Err(BrokerError::Closed)
+        Ok((Vec::new(), None))
     }
     fn features(&self) -> Features {
-        unreachable!("nothing under test asks")
+        Features {
+            backend: "none",
+            durability: "mem",
+            multi_process: false,
+            delayed_retry: false,
+            durable_attempts: false,
+            max_event_bytes: MAX_EVENT_BYTES,
+            dedupe_window_events: 0,
+        }
     }
     async fn close(&self) {}
 }
 
 /// A service and the store under it.
 pub struct Bench {
+    /// What the service stands on.
     pub ports: Ports,
+    /// The service.
     pub service: Service,
     _dir: TempDir,
 }
 
 impl Bench {
+    /// `service` on an empty store, with these configuration keys set, at a fixed time.
     pub async fn new(service: fn(&Ports, &Config) -> Service, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = "2026-11-20T13:14:15Z".parse().unwrap();
@@ -56,7 +80,7 @@ impl Bench {
         Self { ports, service, _dir: dir }
     }
 
-    /// Appends an event of another service.
+    /// Appends an event of another service, and answers its id.
     pub async fn emit<E: Event>(&self, event: &E) -> String {
         let mut unit = Unit::new(self.ports.store.clone(), self.ports.clock.clone(), "bench", "/bench");
         let mut cx = unit.context(None, 1);
@@ -75,7 +99,7 @@ impl Bench {
         for handler in &self.service.handlers {
             let consumer = handler.consumer();
             let head = store.head().await.unwrap();
-            let events = store.unhandled(&consumer.name, &consumer.names(), head, 10_000).await.unwrap();
+            let events = store.unhandled(&consumer.name, &consumer.names(), head, MAX_UNHANDLED).await.unwrap();
             let envelopes: Vec<&Envelope> = events.iter().map(|recorded| &recorded.envelope).collect();
             let mut unit = Unit::new(store.clone(), self.ports.clock.clone(), &consumer.name, "/bench");
             handler.prepare(&envelopes, &mut unit.context(None, 1)).await.unwrap();
@@ -94,16 +118,17 @@ impl Bench {
         effects
     }
 
-    /// `request` with a JSON body, or none for `null`.
+    /// The answer of the service's own routes, without the gateway's layers. A `null` body is none.
     pub async fn call(&self, method: &str, uri: &str, body: Value) -> (StatusCode, Value) {
         let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let response = self.service.routes.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), MAX_ANSWER_BYTES).await.unwrap();
         (status, if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() })
     }
 
+    /// What a GET answers, which must be 200.
     pub async fn get(&self, uri: &str) -> Value {
         let (status, body) = self.call("GET", uri, Value::Null).await;
         assert_eq!(status, StatusCode::OK, "{uri}: {body}");
