@@ -197,8 +197,8 @@ impl Tenure<'_> {
             // Nothing of ours up to the head that was there before the read.
             self.cursor = self.cursor.max(head);
         }
-        let last = batch.last().map_or(self.cursor, |recorded| recorded.position);
-        metrics::relay_lag(head.0.saturating_sub(last.0));
+        // Behind the cursor, not behind what was read: a batch that the broker refuses is waiting, too.
+        metrics::relay_lag(options.shard.0, head.0.saturating_sub(self.cursor.0));
         Ok(batch)
     }
 

@@ -12,14 +12,12 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::consume::{ConsumeLoop, ConsumeOptions};
 use crate::effects::{Caller, EffectLoop, EffectOptions, HttpCaller, MailError, Mailer};
-use crate::operate::{Operator, redrive_one};
+use crate::gauges;
+use crate::operate::redrive_one;
 use crate::ports::Ports;
 use crate::service::Service;
-use crate::telemetry::metrics;
 use crate::timers::TimerLoop;
 
-/// How often the gauges are read.
-const GAUGES_EVERY: Duration = Duration::from_secs(5);
 /// A loop that ended by itself is started again after this long.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 
@@ -86,6 +84,7 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let handlers = handlers_of(&services);
+    let consumers: Vec<String> = handlers.iter().map(|(handler, _)| handler.consumer().name).collect();
     for (handler, source) in &handlers {
         let (ports, handler, source) = (ports.clone(), handler.clone(), source.clone());
         let (consume, consumer) = (options.consume.clone(), handler.consumer());
@@ -107,7 +106,9 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
         EffectLoop::new(&effect_ports, callers.clone(), effects.clone()).run(stop)
     });
     let gauge_ports = ports.clone();
-    supervise(&tasks, &stop, "gauges".into(), move |stop| read_gauges(gauge_ports.clone(), stop));
+    supervise(&tasks, &stop, "gauges".into(), move |stop| {
+        gauges::keep_reading(gauge_ports.clone(), consumers.clone(), stop)
+    });
     for background in services.into_iter().flat_map(|service| service.background) {
         tasks.spawn((background.run)(stop.clone()));
     }
@@ -187,22 +188,5 @@ async fn readmit_newer(ports: &Ports, consumer: &Consumer, runner: &ConsumeLoop)
                 }
             }
         }
-    }
-}
-
-async fn read_gauges(ports: Ports, stop: CancellationToken) {
-    let operator = Operator::new(&ports, Vec::new(), ConsumeOptions::default());
-    while !stop.is_cancelled() {
-        if let Ok(lags) = operator.ports().broker.lag().await {
-            for lag in lags {
-                metrics::consumer_lag(&lag.group, lag.pending);
-            }
-        }
-        if let Ok(counts) = ports.store.parked_counts().await {
-            for (consumer, count) in counts {
-                metrics::parked_keys(&consumer, count);
-            }
-        }
-        let _ = tokio::time::timeout(GAUGES_EVERY, stop.cancelled()).await;
     }
 }

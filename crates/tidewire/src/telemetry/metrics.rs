@@ -7,8 +7,8 @@
 //! Numbers belong to this process and begin at zero with it. They inform; what must be exact (what
 //! was lost, what is parked) is read from the store.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -97,6 +97,7 @@ impl Registrar {
 struct Metrics {
     registry: Registry,
     appended: Counter,
+    head: OnceLock<AtomicU64>,
     published: Counter,
     publish_failures: Counter,
     handled: Labelled<Counter, 1>,
@@ -106,9 +107,9 @@ struct Metrics {
     handler_seconds: Labelled<Histogram, 1>,
     commit_seconds: Histogram,
     commit_group: Histogram,
-    relay_lag: Depth,
+    relay_lag: Labelled<Depth, 1>,
     consumer_lag: Labelled<Depth, 1>,
-    parked_keys: Labelled<Depth, 1>,
+    parked_events: Labelled<Depth, 1>,
     sagas: Labelled<Depth, 2>,
     saga_transitions: Labelled<Counter, 2>,
     effects: Labelled<Counter, 2>,
@@ -123,7 +124,12 @@ impl Metrics {
         let counter = Counter::default;
         let depth = Depth::default;
         Self {
-            appended: r.plain("tidewire_events_appended_total", "Events committed to the log", counter()),
+            appended: r.plain(
+                "tidewire_events_appended_total",
+                "Events committed to the log since this process began, by whomever",
+                counter(),
+            ),
+            head: OnceLock::new(),
             published: r.plain("tidewire_events_published_total", "Events the broker has confirmed", counter()),
             publish_failures: r.plain(
                 "tidewire_publish_failures_total",
@@ -170,14 +176,24 @@ impl Metrics {
                 "Commits that shared one disk flush",
                 Histogram::new(GROUP),
             ),
-            relay_lag: r.plain("tidewire_relay_lag_events", "Events in the log that are not yet published", depth()),
+            relay_lag: r.labelled(
+                "tidewire_relay_lag_events",
+                "Events in the log behind the first that this relay has yet to publish",
+                ["shard"],
+                depth,
+            ),
             consumer_lag: r.labelled(
                 "tidewire_consumer_lag_events",
                 "Published events a consumer has not yet handled",
                 ["consumer"],
                 depth,
             ),
-            parked_keys: r.labelled("tidewire_parked_keys", "Keys a consumer has set aside now", ["consumer"], depth),
+            parked_events: r.labelled(
+                "tidewire_parked_events",
+                "Events a consumer has set aside now",
+                ["consumer"],
+                depth,
+            ),
             sagas: r.labelled("tidewire_sagas", "Sagas by status now", ["saga", "status"], depth),
             saga_transitions: r.labelled(
                 "tidewire_saga_transitions_total",
@@ -202,6 +218,11 @@ impl Metrics {
             registry: r.0,
         }
     }
+
+    fn follow(&self, head: u64) {
+        let before = self.head.get_or_init(|| AtomicU64::new(head)).fetch_max(head, Ordering::Relaxed);
+        self.appended.inc_by(head.saturating_sub(before));
+    }
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -210,9 +231,9 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     metrics
 });
 
-/// `events` were committed to the log.
-pub fn appended(events: u64) {
-    METRICS.appended.inc_by(events);
+/// The last position of the log is now `head`. What the log grew by since the first call counts as appended.
+pub fn head(head: u64) {
+    METRICS.follow(head);
 }
 
 /// The broker confirmed `events`.
@@ -260,9 +281,9 @@ pub fn commit_group(commits: usize) {
     METRICS.commit_group.observe(commits as f64);
 }
 
-/// Events in the log that are not yet published.
-pub fn relay_lag(events: u64) {
-    METRICS.relay_lag.set(events);
+/// The relay of `shard` has `events` of the log before it; with several shards, those of the others among them.
+pub fn relay_lag(shard: u8, events: u64) {
+    METRICS.relay_lag.get([&shard.to_string()]).set(events);
 }
 
 /// Published events that `consumer` has not yet handled.
@@ -270,9 +291,9 @@ pub fn consumer_lag(consumer: &str, events: u64) {
     METRICS.consumer_lag.get([consumer]).set(events);
 }
 
-/// Keys that `consumer` has set aside now.
-pub fn parked_keys(consumer: &str, keys: u64) {
-    METRICS.parked_keys.get([consumer]).set(keys);
+/// Events that `consumer` has set aside now.
+pub fn parked_events(consumer: &str, events: u64) {
+    METRICS.parked_events.get([consumer]).set(events);
 }
 
 /// Sagas called `saga` that are in `status` now.
@@ -330,7 +351,7 @@ mod tests {
         for counted in [&metrics.saga_transitions, &metrics.effects, &metrics.http_requests] {
             counted.get(["a", "b"]);
         }
-        for depth in [&metrics.consumer_lag, &metrics.parked_keys, &metrics.build_info] {
+        for depth in [&metrics.consumer_lag, &metrics.parked_events, &metrics.relay_lag, &metrics.build_info] {
             depth.get(["feed"]);
         }
         for taken in [&metrics.handler_seconds, &metrics.http_seconds] {
@@ -353,18 +374,28 @@ mod tests {
         let metrics = Metrics::new();
         metrics.handled.get(["feed"]).inc_by(3);
         metrics.handler_seconds.get(["feed"]).observe(0.2);
-        metrics.relay_lag.set(7);
+        metrics.relay_lag.get(["0"]).set(7);
         let text = text(&metrics);
         for line in [
             "# TYPE tidewire_events_handled_total counter",
             "tidewire_events_handled_total{consumer=\"feed\"} 3",
             "tidewire_handler_seconds_bucket{le=\"0.25\",consumer=\"feed\"} 1",
             "tidewire_handler_seconds_count{consumer=\"feed\"} 1",
-            "tidewire_relay_lag_events 7",
+            "tidewire_relay_lag_events{shard=\"0\"} 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(!text.contains("# EOF") && open_metrics(&metrics).ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_was_in_the_log_before_is_not_counted_and_nothing_is_counted_twice() {
+        let metrics = Metrics::new();
+        let counted = |head| {
+            metrics.follow(head);
+            metrics.appended.get()
+        };
+        assert_eq!([100, 100, 103, 101, 103, 110].map(counted), [0, 0, 3, 3, 3, 10]);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tidewire::failpoint::{self, Asked};
 use tidewire::http::{Idempotency, Json, Problem, position_header, read_body};
 use tidewire::store::{Conflict, Selection};
-use tidewire::telemetry::metrics;
 use tidewire::{Append, Commit, Committed, DocumentWrite, Envelope, Expect, Key, Mark, Position, Seen, StoreError};
 
 use super::check::is_traceparent;
@@ -144,7 +143,6 @@ impl Events {
         if failpoint::reach("gateway.after_commit") == Asked::Fail {
             return Err(StoreError::Unknown("failpoint".into()).into());
         }
-        metrics::appended(fresh.len() as u64);
         Ok(Some(committed))
     }
 }
