@@ -152,7 +152,7 @@ mod tests {
                 .id(id)
                 .source("/s")
                 .ty("user.followed.v1")
-                .time(Utc::now())
+                .time(DateTime::<Utc>::UNIX_EPOCH)
                 .extension(extension, "x")
                 .build()
                 .unwrap()

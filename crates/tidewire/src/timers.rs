@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::StreamExt;
+use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::handler::Kind;
 use tidewire_core::{Commit, Committed, Handler, StoreError, Timer, TimerWrite, Unit};
 use tokio_util::sync::CancellationToken;
@@ -84,16 +85,19 @@ impl TimerLoop {
         cx.keep();
         let mut commit = unit.into_commit();
         commit.timers.insert(0, TimerWrite::Fire { owner: timer.owner.clone(), id: timer.id.clone() });
-        if runner.consumer.kind == Kind::Saga
-            && tidewire_core::failpoint::reach("saga.before_commit") == tidewire_core::failpoint::Asked::Fail
-        {
+        let fails = |place| runner.consumer.kind == Kind::Saga && failpoint::reach(place) == Asked::Fail;
+        if fails("saga.before_commit") {
             return Err(Unfired::Later("failpoint".into()));
         }
-        match self.ports.store.commit(commit).await {
-            Ok(committed) => Ok(committed),
-            Err(StoreError::Conflict(_)) => Err(Unfired::Lost),
-            Err(error) => Err(Unfired::Later(error.to_string())),
+        let committed = self.ports.store.commit(commit).await.map_err(|error| match error {
+            StoreError::Conflict(_) => Unfired::Lost,
+            error => Unfired::Later(error.to_string()),
+        })?;
+        // As if the answer had been lost: the timer is gone, so whatever follows is a duplicate.
+        if fails("saga.after_commit") {
+            return Err(Unfired::Later("failpoint".into()));
         }
+        Ok(committed)
     }
 
     /// Moves a timer that could not be fired, so that it does not stand in the way of others.
