@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tidewire_core::broker::{Features, Lag};
-use tidewire_core::handler::Kind;
+use tidewire_core::handler::{Consumer, Kind};
 use tidewire_core::store::{Parked, ParkedQuery, Selection, StoreInfo};
 use tidewire_core::{BrokerError, Commit, Committed, Handler, Key, Mark, Position, Seen, StoreError, Unit, Unpark};
 
@@ -123,9 +123,11 @@ pub struct Audit {
     pub appended: u64,
     /// Of these, found on the broker.
     pub published: u64,
+    /// Of these, no longer on the broker and waited for by nobody: brokers let go of what is old and acknowledged.
+    pub released: u64,
     /// Positions that are missing from the log. Always empty, or the log is damaged.
     pub holes: u64,
-    /// Events in the log that the broker does not hold.
+    /// Events in the log that the broker ought to hold and does not.
     pub missing_on_broker: u64,
     /// The first of these, by id.
     pub missing: Vec<String>,
@@ -145,7 +147,7 @@ pub struct AuditedConsumer {
     pub handled: u64,
     /// Events it has set aside.
     pub parked: u64,
-    /// Events it should have handled by now and has not.
+    /// Events it should have handled by now and has not; at most 2,000 are counted.
     pub unhandled: u64,
 }
 
@@ -252,10 +254,15 @@ impl Operator {
 
     /// Looks every event of the log up: on the broker, and in the inbox of every consumer that reads its type.
     /// Ask it once everything has settled; what is still on its way counts as missing.
+    ///
+    /// Reads the whole log and the whole broker: long work, and about 30 bytes of memory per event on the broker.
     pub async fn audit(&self) -> Result<Audit, OperateError> {
         let head = self.ports.store.head().await?;
         let mut audit = Audit { head, ..Audit::default() };
+        let waited_for = self.audit_consumers(&mut audit).await?;
         let on_broker = self.scan_broker().await?;
+        let readers: Vec<Consumer> = self.handlers.iter().map(|(handler, _)| handler.consumer()).collect();
+        let read: HashSet<&str> = readers.iter().flat_map(|consumer| &consumer.types).map(|ty| ty.name()).collect();
         let mut selection = Selection { until: Some(head), limit: PAGE, ..Selection::default() };
         loop {
             let page = self.ports.store.read(&selection).await?;
@@ -266,8 +273,13 @@ impl Operator {
                 audit.holes += recorded.position.0 - selection.after.0 - 1;
                 audit.appended += 1;
                 selection.after = recorded.position;
-                if on_broker.contains(&fingerprint(&recorded.envelope.source, &recorded.envelope.id)) {
+                let event = fingerprint(&recorded.envelope.source, &recorded.envelope.id);
+                let handled = read.contains(recorded.envelope.ty.name()) && !waited_for.contains(&event);
+                if on_broker.contains(&event) {
                     audit.published += 1;
+                } else if handled || (audit.published == 0 && !waited_for.contains(&event) && !on_broker.is_empty()) {
+                    // Handled, so it was there; or read by nobody, and older than whatever is there.
+                    audit.released += 1;
                 } else {
                     audit.missing_on_broker += 1;
                     if audit.missing.len() < MAX_NAMED {
@@ -277,7 +289,6 @@ impl Operator {
             }
         }
         audit.holes += head.0 - selection.after.0;
-        audit.consumers = self.audit_consumers(head).await?;
         let unhandled: u64 = audit.consumers.iter().map(|consumer| consumer.unhandled).sum();
         audit.lost = audit.holes + audit.missing_on_broker + unhandled;
         Ok(audit)
@@ -296,20 +307,23 @@ impl Operator {
         }
     }
 
-    async fn audit_consumers(&self, head: Position) -> Result<Vec<AuditedConsumer>, OperateError> {
+    /// Fills in the consumers, and answers which events any of them has yet to handle.
+    async fn audit_consumers(&self, audit: &mut Audit) -> Result<HashSet<u128>, OperateError> {
         let parked: HashMap<String, u64> = self.ports.store.parked_counts().await?.into_iter().collect();
-        let mut audited = Vec::with_capacity(self.handlers.len());
+        let mut waited_for = HashSet::new();
         for (handler, _) in self.handlers.iter() {
             let consumer = handler.consumer();
-            let unhandled = self.ports.store.unhandled(&consumer.name, &consumer.names(), head, PAGE).await?;
-            audited.push(AuditedConsumer {
+            let unhandled = self.ports.store.unhandled(&consumer.name, &consumer.names(), audit.head, PAGE).await?;
+            let events = unhandled.iter().map(|recorded| &recorded.envelope);
+            waited_for.extend(events.map(|envelope| fingerprint(&envelope.source, &envelope.id)));
+            audit.consumers.push(AuditedConsumer {
                 handled: self.ports.store.handled(&consumer.name).await?,
                 parked: parked.get(&consumer.name).copied().unwrap_or_default(),
                 unhandled: unhandled.len() as u64,
                 name: consumer.name,
             });
         }
-        Ok(audited)
+        Ok(waited_for)
     }
 }
 

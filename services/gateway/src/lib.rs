@@ -6,6 +6,7 @@
 //!
 //! The gateway keeps nothing in memory between requests: whatever it promises lies in the log.
 
+mod audit;
 pub mod events;
 mod health;
 mod landing;

@@ -143,7 +143,7 @@ fn printable(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_default).collect()
 }
 
-fn problem(error: OperateError) -> Problem {
+pub(crate) fn problem(error: OperateError) -> Problem {
     let code = error.code();
     match error {
         OperateError::Store(error) => error.into(),

@@ -7,7 +7,7 @@ use tidewire::operate::Operator;
 use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 
-use crate::{events, operate, schemas};
+use crate::{audit, events, operate, schemas};
 
 /// How often old answers are cleared away: far more often than they come of age, so that each time is short.
 const UPKEEP: Duration = Duration::from_secs(600);
@@ -17,7 +17,8 @@ pub fn service(ports: &Ports, operator: Operator) -> Service {
     let upkeep = ports.clone();
     Service::new("gateway")
         .routes(events::routes(ports))
-        .routes(operate::routes(operator))
+        .routes(operate::routes(operator.clone()))
+        .routes(audit::routes(operator))
         .routes(schemas::routes())
         .background("gateway.upkeep", |stop| keep_up(upkeep, stop))
 }

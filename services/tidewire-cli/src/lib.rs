@@ -109,6 +109,7 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
         Command::Consumers(consumers) => command::consumers::run(&client, consumers, output).await,
         Command::Parked(parked) => command::parked::run(&client, parked, output).await,
         Command::Sagas(sagas) => command::sagas::run(&client, sagas, output).await,
+        Command::Log(log) => command::log::run(&client, log, output).await,
         other => Err(Failure::new(Exit::Usage, "command.usage", format!("{other:?} is not asked of an instance"))),
     };
     client.close().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,11 +13,19 @@ use crate::options::Options;
 /// How long a client is asked to wait after its request took too long.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The route that reads the whole log.
+pub const AUDIT: &str = "/v1/audit";
+/// Routes that may take longer than others, and how long.
+const LONG: [(&str, Duration); 1] = [(AUDIT, Duration::from_secs(600))];
+
 /// Answers 503 `http.timeout` when the head of the answer is not there in time, the reading of the body
 /// included. A commit that was already handed to the store runs to its end: only the answer is lost, which an
 /// `Idempotency-Key` brings back.
 pub async fn patience(State(options): State<Options>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(options.request_timeout, next.run(request)).await {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let long = LONG.iter().find(|(long, _)| route == Some(*long));
+    let limit = long.map_or(options.request_timeout, |(_, limit)| options.request_timeout.max(*limit));
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let detail = "the request took too long and may or may not have been carried out; repeat it with the \

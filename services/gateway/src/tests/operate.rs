@@ -56,3 +56,22 @@ async fn redriving_needs_a_consumer_there_is() {
         assert_eq!(house.post("/v1/parked/redrive", &json, body).await.problem(), (status, code.to_owned()), "{body}");
     }
 }
+
+#[tokio::test]
+async fn an_audit_finds_what_is_missing() {
+    let house = House::new().await;
+    assert_eq!(house.get("/v1/audit").await.json()["lost"], 0);
+    house.emit(&super::events::followed("1", "7", "42")).await;
+    let audit = house.get("/v1/audit").await.json();
+    assert_eq!((&audit["appended"], &audit["published"], &audit["lost"]), (&json!(1), &json!(0), &json!(1)), "{audit}");
+    assert_eq!(audit["missing"], json!(["1"]));
+}
+
+/// It reads the whole log, which may take longer than any other request is given.
+#[tokio::test]
+async fn an_audit_is_not_hurried() {
+    let hurried = Options { request_timeout: Duration::from_nanos(1), ..Options::default() };
+    let house = House::with(hurried, |_| Router::new()).await;
+    assert_eq!(house.get("/v1/status").await.problem(), (503, "http.timeout".into()));
+    assert_eq!(house.get("/v1/audit").await.status, 200);
+}

@@ -4,8 +4,8 @@ mod operate;
 mod serve;
 
 pub use operate::{
-    ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, ParkedCommand, ParkedFilter, Redrive,
-    SagasCommand,
+    ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
+    Redrive, SagasCommand,
 };
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};
 
@@ -131,6 +131,9 @@ pub enum Command {
     /// Look at sagas.
     #[command(subcommand, after_long_help = "Example:\n  tidewire sagas list --status stuck")]
     Sagas(SagasCommand),
+    /// Look at the log: its size, and whether everything in it has arrived.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire log verify")]
+    Log(LogCommand),
     /// Look at the configuration.
     #[command(subcommand, after_long_help = "Example:\n  tidewire config show -o wide")]
     Config(ConfigCommand),

@@ -182,6 +182,22 @@ pub enum SagasCommand {
     },
 }
 
+/// `log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommand {
+    /// Show what the log is kept in: its id, its size and what it survives.
+    #[command(after_long_help = "Example:\n  tidewire log info\n  tidewire log info -o json")]
+    Info,
+    /// Look every event up on the broker and with every consumer. Ends with 6 when any is missing.
+    #[command(
+        long_about = "Look every event of the log up on the broker and with every consumer that reads it, and end with 6 when \
+                      any is missing. What is still on its way counts as missing, so ask once everything has settled. Reads \
+                      the whole log: give a long one time.",
+        after_long_help = "Example:\n  tidewire log verify\n  tidewire log verify --timeout 10m -o json"
+    )]
+    Verify,
+}
+
 /// `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {

@@ -5,6 +5,7 @@ pub mod config;
 pub mod consumers;
 pub mod events;
 pub mod explain;
+pub mod log;
 pub mod parked;
 pub mod sagas;
 pub mod shell;
@@ -84,6 +85,8 @@ mod tests {
             .route("/v1/events/{id}", answer(event))
             .route("/v1/sagas", answer(json!({"items": [saga.clone()], "cursor": null})))
             .route("/v1/sagas/{id}", answer(saga))
+            .route("/v1/audit", answer(json!({"appended": 9, "published": 7, "released": 1, "missing_on_broker": 1, "holes": 0,
+                "missing": ["e1"], "lost": 1, "consumers": [{"name": "c", "handled": 9, "parked": 0, "unhandled": 0}]})))
     }
 
     async fn ran(line: &str) -> (Result<(), Failure>, String) {
@@ -96,6 +99,7 @@ mod tests {
             Command::Consumers(command) => consumers::run(&client, command, &mut output).await,
             Command::Parked(command) => parked::run(&client, command, &mut output).await,
             Command::Sagas(command) => sagas::run(&client, command, &mut output).await,
+            Command::Log(command) => log::run(&client, command, &mut output).await,
             Command::Explain { code } => explain::run(code.as_deref(), &mut output),
             other => panic!("{other:?}"),
         };
@@ -115,6 +119,7 @@ mod tests {
             ("tidewire parked redrive --consumer c --yes", &["HANDLED", "true"]),
             ("tidewire sagas list", &["document-ingestion", "undone", "document.encrypted"]),
             ("tidewire sagas show s1", &["locked", "extract", "turned_back"]),
+            ("tidewire log info", &["sqlite", "4,096"]),
             ("tidewire explain saga.stuck", &["Cause", "Cure"]),
         ] {
             let (ended, text) = ran(line).await;
@@ -152,6 +157,7 @@ mod tests {
             ("tidewire consumers show nobody", Exit::NotFound),
             ("tidewire parked show 99", Exit::NotFound),
             ("tidewire parked redrive --consumer c --key user/bad --yes", Exit::Findings),
+            ("tidewire log verify", Exit::Findings),
             ("tidewire events tail", Exit::Unavailable),
         ] {
             let (ended, _) = ran(line).await;
