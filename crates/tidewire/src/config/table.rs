@@ -182,8 +182,8 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "saga.step_deadline",
         span(SECOND, 365 * DAY),
-        "2m",
-        "A step without an answer for this long is treated as failed and undone. A step may have its own in code.",
+        "10m",
+        "A step without an answer for this long is asked again, and after saga.step_attempts times undone. Above the time a backlog may take: a step that waits its turn is not a step that failed.",
     ),
     Key::new("saga.step_attempts", count(1, 1000, "attempts"), "5", "Tries of a step before the saga turns back."),
     Key::new(
