@@ -154,6 +154,7 @@ impl Writer {
         // The commit stands: failing here would be a lie that the caller's next try uncovers.
         let _ = failpoint::reach("broker.after_sync");
         self.commits += 1;
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

@@ -109,6 +109,8 @@ pub struct EmbeddedInfo {
     pub bytes: u64,
     /// Bytes it may use.
     pub max_bytes: u64,
+    /// Commits since it was opened: how well publishes share them.
+    pub commits: u64,
     /// Entries that groups had to pass over because they are damaged; the same entry counts once per group.
     pub damaged: u64,
 }
@@ -134,6 +136,7 @@ impl EmbeddedBroker {
             admission: Semaphore::new(MAX_WAITING_BYTES),
             closed: AtomicBool::new(false),
             used: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             damaged: AtomicU64::new(for_all.damaged),
         });
         let mut writer = Writer::new(shared.clone(), for_writer, lock);
@@ -148,6 +151,7 @@ impl EmbeddedBroker {
             head: unpoisoned(&self.shared.tail).head(),
             bytes: self.shared.used.load(Ordering::Relaxed),
             max_bytes: self.shared.options.max_bytes,
+            commits: self.shared.commits.load(Ordering::Relaxed),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub closed: AtomicBool,
     /// Bytes of the file that are in use.
     pub used: AtomicU64,
+    /// Commits since it was opened.
+    pub commits: AtomicU64,
     /// Damaged entries on record.
     pub damaged: AtomicU64,
 }
