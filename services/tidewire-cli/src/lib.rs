@@ -182,4 +182,38 @@ mod tests {
             assert_eq!(format!("{:?}", exit_of(line)), format!("{:?}", ExitCode::from(exit)), "{line}");
         }
     }
+
+    /// Codes are string literals here: each must be in the table that `explain` prints.
+    #[test]
+    fn every_code_of_the_command_line_is_explained() {
+        const AREAS: [&str; 8] = ["backend", "client", "command", "event", "listen", "role", "service", "store"];
+        let mut found = 0;
+        let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap();
+                // What follows `Exit::…,` is the code of a failure.
+                for after in source.split("Exit::").skip(1) {
+                    let Some(code) = after.split_once(',').and_then(|(_, rest)| rest.trim_start().strip_prefix('"'))
+                    else {
+                        continue;
+                    };
+                    let code = code.split('"').next().unwrap_or_default();
+                    if AREAS.contains(&code.split('.').next().unwrap_or_default())
+                        && code.contains('.')
+                        && !code.contains(' ')
+                    {
+                        assert!(tidewire::codes::explain(code).is_some(), "{code} in {}", path.display());
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 20, "{found}");
+    }
 }

@@ -44,7 +44,8 @@ pub fn announce(instance: &Instance, config: &Config, roles: &[Role], output: &m
         let mut text = format!("Tidewire {} answers at {url}, data in {data_dir}", env!("CARGO_PKG_VERSION"));
         if roles.contains(&Role::Gateway) {
             text.push_str(&format!(
-                "\n\n  curl -X POST {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"ada\",\"name\":\"Ada\"}}'\
+                "\n\n  curl {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"ada\",\"name\":\"Ada\"}}'\
+                 \n  curl {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"alan\",\"name\":\"Alan\"}}'\
                  \n  curl -X PUT {url}/v1/users/alan/following/ada\
                  \n  curl {url}/v1/users/ada/notifications\
                  \n  tidewire status --data-dir {data_dir}\

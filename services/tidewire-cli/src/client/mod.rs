@@ -101,13 +101,15 @@ impl Client {
         })
     }
 
-    /// Opens a stream of server-sent events; the answer ends when the server does.
-    pub async fn stream(&self, target: &str, last_event_id: Option<&str>) -> Result<Reply, Failure> {
-        let mut builder = request(Method::GET, target).header(header::ACCEPT, "text/event-stream");
-        if let Some(id) = last_event_id {
-            builder = builder.header("last-event-id", id);
-        }
-        let reply = self.transport.send(builder.body(Body::empty()).map_err(malformed)?).await?;
+    /// Opens a stream of server-sent events that goes on after the one with this id. The answer ends when the server does.
+    pub async fn stream(&self, target: &str, last_event_id: &str) -> Result<Reply, Failure> {
+        let request = Request::builder()
+            .uri(target)
+            .header(header::ACCEPT, "text/event-stream")
+            .header("last-event-id", last_event_id)
+            .body(Body::empty())
+            .map_err(malformed)?;
+        let reply = self.transport.send(request).await?;
         if reply.status.is_success() {
             return Ok(reply);
         }

@@ -18,6 +18,8 @@ use crate::output::text as safe;
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// This often in a row without one event in between; then the instance counts as gone.
 const MAX_RECONNECTS: u32 = 30;
+/// A stream says that it is alive far more often; one that is silent for so long is broken.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// The longest data shown on a line of the tail, in characters.
 const TAIL_CHARS: usize = 100;
 
@@ -54,7 +56,8 @@ pub async fn run(client: &Client, command: &EventsCommand, output: &mut Output) 
         EventsCommand::Show { id } => {
             let event = client.get(&path(&["v1", "events", id])).await?;
             Ok(output.thing(&event, NOUN.name, |look| {
-                format!("{}\n\n{}", table::sheet(&event, COLUMNS, look), data(event.get("event").unwrap_or(&event)))
+                // Of its own an event has no position: that is the log's.
+                format!("{}\n\n{}", table::sheet(&event, &COLUMNS[1..], look), data(&event))
             })?)
         }
         EventsCommand::Tail { filter, count } => tail(client, filter, *count, output).await,
@@ -84,7 +87,7 @@ async fn tail(client: &Client, filter: &EventFilter, count: Option<u64>, output:
     let parameters =
         [("type", filter.ty.as_deref()), ("key", filter.key.as_deref()), ("correlation", filter.flow.as_deref())];
     let target = with_query(&path(&["v1", "events", "stream"]), &parameters);
-    let mut tail = Tail { last_id: None, left: count.unwrap_or(u64::MAX) };
+    let mut tail = Tail { last_id: head(client).await?, left: count.unwrap_or(u64::MAX) };
     let mut failures = 0;
     while tail.left > 0 {
         let before = tail.left;
@@ -103,23 +106,31 @@ async fn tail(client: &Client, filter: &EventFilter, count: Option<u64>, output:
     Ok(())
 }
 
+/// Where the log ends now: a connection that breaks before its first event goes on from here.
+async fn head(client: &Client) -> Result<String, Failure> {
+    let newest = [("order", Some("newest")), ("limit", Some("1"))];
+    let page = client.get(&with_query(&path(&["v1", "events"]), &newest)).await?;
+    let position = page.pointer("/items/0/position").and_then(Value::as_u64);
+    Ok(position.unwrap_or_default().to_string())
+}
+
 /// A live tail that goes on where it broke off.
 struct Tail {
-    last_id: Option<String>,
+    last_id: String,
     left: u64,
 }
 
 impl Tail {
     /// Prints until the stream ends, or enough was printed.
     async fn follow(&mut self, client: &Client, target: &str, output: &mut Output) -> Result<(), Failure> {
-        let mut reply = client.stream(target, self.last_id.as_deref()).await?;
+        let mut reply = client.stream(target, &self.last_id).await?;
         let mut parser = SseParser::default();
-        while let Some(chunk) = reply.chunks.next().await {
+        while let Ok(Some(chunk)) = tokio::time::timeout(MAX_SILENCE, reply.chunks.next()).await {
             let events =
                 parser.push(&chunk?).map_err(|error| Failure::new(Exit::Error, "client.unexpected_answer", error))?;
             for event in events {
-                if event.id.is_some() {
-                    self.last_id = event.id;
+                if let Some(id) = event.id {
+                    self.last_id = id;
                 }
                 let Ok(item) = serde_json::from_str::<Value>(&event.data) else { continue };
                 output.item(&item, NOUN.name, |look| line(&item, look))?;

@@ -76,7 +76,7 @@ impl Report {
     /// For people.
     pub fn page(&self, look: &Look) -> String {
         let mut parts = vec![self.counts(look)];
-        parts.extend(self.not_ingested(look));
+        parts.extend(self.not_ingested());
         parts.extend(self.skipped());
         parts.extend(self.found());
         parts.push(self.next());
@@ -97,12 +97,8 @@ impl Report {
             row("events appended", self.audit.appended, format!("{} on the broker", safe::count(self.audit.published))),
             row("events handled", self.handled(), format!("by {} consumers", self.audit.consumers.len())),
             row("duplicates dropped", self.duplicates, "recognised by the inbox".into()),
-            row("events parked", self.parked(), String::new()),
-            row(
-                "events lost",
-                self.audit.lost,
-                "every event looked up in the log, on the broker, in each inbox".into(),
-            ),
+            row("events parked", self.parked(), "set aside with a reason".into()),
+            row("events lost", self.audit.lost, "each looked up in the log, on the broker, in every inbox".into()),
         ];
         if library.stuck > 0 {
             rows.push(row("documents stuck", library.stuck, "a person has to decide".into()));
@@ -112,22 +108,23 @@ impl Report {
         format!("{table}\n\nin {:.1} s", self.seconds)
     }
 
-    fn not_ingested(&self, look: &Look) -> Option<String> {
+    fn not_ingested(&self) -> Option<String> {
         let failures = &self.library.failures;
         if failures.is_empty() {
             return None;
         }
-        let rows: Vec<Value> = failures.iter().take(SHOWN).map(|failure| json!(failure)).collect();
-        let columns = [
-            text("not ingested", &["/path"]),
-            text("outcome", &["/outcome"]),
-            text("code", &["/code"]),
-            text("reason", &["/reason"]),
-        ];
-        let mut shown = table::render(&rows, &columns, &Look { wide: true, ..*look });
+        let mut shown = "not ingested:".to_owned();
+        for failure in failures.iter().take(SHOWN) {
+            let (path, code) = (safe::printable(&failure.path), safe::printable(&failure.code));
+            shown.push_str(&format!(
+                "\n  {path} ({}, {code})\n    {}",
+                failure.outcome,
+                safe::printable(&failure.reason)
+            ));
+        }
         if failures.len() > SHOWN {
             shown.push_str(&format!(
-                "\n… and {} more: -o json names all of them",
+                "\n  … and {} more: -o json names all of them",
                 safe::count((failures.len() - SHOWN) as u64)
             ));
         }
