@@ -1,5 +1,9 @@
 //! Every promise, as a test: one binary, because linking is what tests wait for.
 
+// Only its own tests, here; the benchmarks use the rest.
+#[allow(dead_code)]
+#[path = "bench/harness/mod.rs"]
+mod bench;
 mod cli;
 mod crash;
 mod flow;

@@ -1,7 +1,7 @@
 //! The consume loop: exactly once in effect, in order per key, whatever handlers do.
 
 use tidewire::handler::Run;
-use tidewire::{HandlerError, Service};
+use tidewire::{Consumer, Context, Envelope, EventType, Handler, HandlerError, Service, async_trait};
 
 use crate::support::event::counted;
 use crate::support::handlers::{Count, Tally, tallied};
@@ -104,5 +104,35 @@ async fn a_panic_takes_nobody_with_it() {
     assert_eq!(parked[0].code, "handler.panicked");
     assert_eq!(parked[0].attempts, crate::support::world::quick().max_attempts);
     assert!(parked[1..].iter().all(|parked| parked.code == "parked.behind"));
+    life.end().await;
+}
+
+/// Keys in parallel, all of which count in one document that is read ahead for several of them at once.
+struct Total;
+
+#[async_trait]
+impl Handler for Total {
+    fn consumer(&self) -> Consumer {
+        Consumer::new("tally.total", vec![EventType::new("test.counted", 1)])
+    }
+
+    async fn prepare(&self, _: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        cx.prefetch("total", &["all".to_owned()]).await
+    }
+
+    async fn handle(&self, _: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        let total: u64 = cx.get("total", "all").await?.unwrap_or(0);
+        cx.put("total", "all", &(total + 1))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_ahead_and_has_changed_since_is_read_again() {
+    let world = World::new().await;
+    fill(&world).await;
+    let life = world.run(vec![Service::new("tests").handler(Total)]);
+    life.settled().await;
+    let found = world.ports.store.documents("total", &["all".to_owned()]).await.unwrap();
+    assert_eq!(found[0].as_ref().map(|total| total.value.to_vec()), Some((KEYS * EACH).to_string().into_bytes()));
     life.end().await;
 }

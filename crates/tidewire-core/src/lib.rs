@@ -47,7 +47,7 @@ pub use key::Key;
 pub use projection::Projection;
 pub use store::{Document, Position, Recorded, Store, StoreError};
 pub use timer::{Timer, TimerWrite};
-pub use unit::{Context, Unit};
+pub use unit::{Context, ReadAhead, Unit};
 
 #[doc(hidden)]
 pub use {bytes, chrono, serde_json};

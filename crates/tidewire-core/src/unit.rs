@@ -40,8 +40,14 @@ pub struct Unit {
     consumer: String,
     source: String,
     documents: HashMap<DocumentId, Seen>,
+    read_ahead: ReadAhead,
     commit: Commit,
 }
+
+/// Documents that were read before the units that need them began, shared between those. What changed since is
+/// found out like any change under a unit: its commit conflicts.
+#[derive(Clone, Default)]
+pub struct ReadAhead(Arc<HashMap<DocumentId, Seen>>);
 
 impl Unit {
     /// An empty unit of `consumer`, whose events are emitted as `source`.
@@ -52,8 +58,25 @@ impl Unit {
             consumer: consumer.to_owned(),
             source: source.to_owned(),
             documents: HashMap::new(),
+            read_ahead: ReadAhead::default(),
             commit: Commit::default(),
         }
+    }
+
+    /// With documents that were read ahead.
+    pub fn with(mut self, read_ahead: ReadAhead) -> Self {
+        self.read_ahead = read_ahead;
+        self
+    }
+
+    /// The documents this unit has read, for others. What it was asked for is forgotten.
+    pub fn into_read_ahead(self) -> ReadAhead {
+        let read = self.documents.into_iter().filter(|(_, seen)| !seen.written);
+        ReadAhead(Arc::new(read.collect()))
+    }
+
+    fn seen(&self, at: &DocumentId) -> Option<&Seen> {
+        self.documents.get(at).or_else(|| self.read_ahead.0.get(at))
     }
 
     /// A context for reacting to `cause`. Nothing it is asked for counts until [`Context::keep`].
@@ -138,7 +161,7 @@ impl Context<'_> {
 
     async fn raw(&mut self, collection: &str, id: &str) -> Result<Option<Bytes>, HandlerError> {
         let at = (collection.to_owned(), id.to_owned());
-        if let Some(seen) = self.staged.documents.get(&at).or_else(|| self.unit.documents.get(&at)) {
+        if let Some(seen) = self.staged.documents.get(&at).or_else(|| self.unit.seen(&at)) {
             return Ok(seen.value.clone());
         }
         let found = self.unit.store.documents(collection, std::slice::from_ref(&at.1)).await?.pop().flatten();
@@ -154,7 +177,7 @@ impl Context<'_> {
     pub async fn prefetch(&mut self, collection: &str, ids: &[String]) -> Result<(), HandlerError> {
         let known = |id: &String| {
             let at = (collection.to_owned(), id.clone());
-            self.staged.documents.contains_key(&at) || self.unit.documents.contains_key(&at)
+            self.staged.documents.contains_key(&at) || self.unit.seen(&at).is_some()
         };
         let wanted: Vec<String> = ids.iter().filter(|id| !known(id)).cloned().collect();
         if wanted.is_empty() {
@@ -211,7 +234,7 @@ impl Context<'_> {
 
     fn write(&mut self, collection: &str, id: &str, value: Option<Bytes>) {
         let at = (collection.to_owned(), id.to_owned());
-        let before = self.staged.documents.get(&at).or_else(|| self.unit.documents.get(&at));
+        let before = self.staged.documents.get(&at).or_else(|| self.unit.seen(&at));
         let expect = before.map_or(ExpectDocument::Any, |seen| seen.expect);
         self.staged.documents.insert(at, Seen { expect, value, written: true });
     }

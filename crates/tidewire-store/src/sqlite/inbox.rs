@@ -1,7 +1,6 @@
 //! The inbox port.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -77,7 +76,7 @@ impl Inbox for SqliteStore {
         let limit = limit.min(MAX_READ);
         let until = until.0.min(self.head.borrow().0);
         let asked = (consumer.to_owned(), names.to_vec());
-        let unparked = self.unparked.load(Ordering::Acquire);
+        let unparked = self.parking.removals();
         let mut after = self.caught_up.get(&asked, unparked);
         let consumer = self.consumer_id(consumer).await?;
         let mut found = Vec::new();

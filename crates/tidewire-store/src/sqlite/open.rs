@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -18,6 +17,7 @@ use super::error::{classify, file};
 use super::lock::{LastEnd, Lock};
 use super::migrate::{migrate, pragma};
 use super::options::SqliteOptions;
+use super::parking::Tally;
 use super::state::State;
 use super::store::SqliteStore;
 use super::writer::{QUEUE, Writer};
@@ -66,7 +66,7 @@ impl SqliteStore {
         let state = State::load(&mut connection).await?;
         let (head, head_seen) = watch::channel(Position(state.head));
         let (requests, receiver) = mpsc::channel(QUEUE);
-        let unparked = Arc::new(AtomicU64::new(0));
+        let parking = Arc::new(Tally::new(state.parked));
         let writer = Writer {
             connection,
             state: Some(state),
@@ -75,13 +75,13 @@ impl SqliteStore {
             lock,
             group_commits: options.group_commits.max(1),
             group_bytes: options.group_bytes,
-            unparked: unparked.clone(),
+            parking: parking.clone(),
             stopped: None,
             failing: false,
         };
         let readers = readers(connect, &options);
         tokio::spawn(writer.run(receiver));
-        Ok(Self::new(requests, readers, head_seen, path, log_id, durability, unparked))
+        Ok(Self::new(requests, readers, head_seen, path, log_id, durability, parking))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
@@ -14,6 +13,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use super::error::classify;
 use super::inbox::CaughtUp;
 use super::op::{Answer, Op, Pending};
+use super::parking::Tally;
 use super::sql::Args;
 use super::writer::Request;
 
@@ -32,8 +32,7 @@ pub struct SqliteStore {
     /// Events per type up to a position: the log only grows.
     pub(super) types: Mutex<(u64, BTreeMap<EventType, u64>)>,
     pub(super) caught_up: CaughtUp,
-    /// Moves whenever something was taken out of parking.
-    pub(super) unparked: Arc<AtomicU64>,
+    pub(super) parking: Arc<Tally>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -54,10 +53,10 @@ impl SqliteStore {
         path: PathBuf,
         log_id: String,
         durability: &'static str,
-        unparked: Arc<AtomicU64>,
+        parking: Arc<Tally>,
     ) -> Self {
         let (types, caught_up) = (Mutex::default(), CaughtUp::default());
-        Self { requests, readers, head, path, log_id, durability, types, caught_up, unparked }
+        Self { requests, readers, head, path, log_id, durability, types, caught_up, parking }
     }
 
     /// What a commit survives, as read back from SQLite and the file system: `disk` (power loss), or `mem` when

@@ -2,7 +2,6 @@
 //! joins the next.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query};
@@ -15,6 +14,7 @@ use super::error::{again, classify, is_constraint, is_fsync};
 use super::lock::Lock;
 use super::lookup::Known;
 use super::op::{Answer, Op, Pending};
+use super::parking::Tally;
 use super::plan::{Plan, Writes};
 use super::state::{State, Stream};
 use super::write::Written;
@@ -48,7 +48,7 @@ pub(super) struct Writer {
     pub group_commits: usize,
     pub group_bytes: usize,
     /// Moves whenever something was taken out of parking.
-    pub unparked: Arc<AtomicU64>,
+    pub parking: Arc<Tally>,
     /// Why nothing can be written any more.
     pub stopped: Option<StoreError>,
     /// Whether the last attempt to write failed.
@@ -229,7 +229,11 @@ impl Writer {
     ) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
         let mut state = match self.state.take() {
             Some(state) => state,
-            None => State::load(&mut self.connection).await.map_err(Failure::All)?,
+            None => {
+                let state = State::load(&mut self.connection).await.map_err(Failure::All)?;
+                self.parking.recount(state.parked);
+                state
+            }
         };
         let ops: Vec<&Op> = group.iter().map(|pending| &pending.op).collect();
         let known =
@@ -237,10 +241,9 @@ impl Writer {
         let mut plan = Plan::new(&state, known, self.clock.now(), events);
         let answers: Vec<_> = ops.iter().map(|op| plan.decide(op)).collect();
         if !plan.writes.is_empty() {
+            self.parking.add(plan.writes.parks.len());
             let written = self.write(&plan.writes, &plan.recorded, state.attempts > 0).await?;
-            if !plan.writes.unparks.is_empty() {
-                self.unparked.fetch_add(1, Ordering::AcqRel);
-            }
+            self.parking.remove(plan.writes.unparks.len());
             let learned = Learned::of(plan, written);
             learned.teach(&mut state);
             let head = Position(state.head);

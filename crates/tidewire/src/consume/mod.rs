@@ -170,13 +170,19 @@ impl ConsumeLoop {
         }
         match self.consumer.run {
             Run::Batch => {
-                self.run_all(runs.into_iter().flatten().collect(), None, stop).await;
+                self.run_all(runs.into_iter().flatten().collect(), None, None, stop).await;
             }
             Run::PerKey => {
+                // Only for those that begin at once: what is read for later ones grows old.
+                let at_once = self.consumer.concurrency.unwrap_or(self.options.concurrency);
+                let first = &runs[..runs.len().min(at_once)];
+                let ahead = if first.len() > 1 { self.read_ahead(first).await } else { None };
+                let aheads = std::iter::repeat_n(ahead, first.len()).chain(std::iter::repeat(None));
+                let runs: Vec<_> = runs.into_iter().zip(aheads).collect();
                 // Handlers take turns (`handlers`); commits do not, so that they share their flushes.
                 futures::stream::iter(runs)
-                    .for_each_concurrent(None, |run| async {
-                        self.run_all(run, None, stop).await;
+                    .for_each_concurrent(None, |(run, ahead)| async {
+                        self.run_all(run, None, ahead, stop).await;
                     })
                     .await;
             }

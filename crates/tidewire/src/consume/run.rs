@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::handler::Kind;
-use tidewire_core::{Committed, Delivery, Envelope, HandlerError, Key, Mark, Seen, StoreError, Unit};
+use tidewire_core::{Committed, Delivery, Envelope, HandlerError, Key, Mark, ReadAhead, Seen, StoreError, Unit};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
@@ -28,12 +28,13 @@ struct Handled {
 
 impl ConsumeLoop {
     /// Runs events, in order, as one unit. An event that fails takes only those behind it on its key with it.
-    /// `starts` is how often the handler was started for the (then only) event, where that is counted already.
-    /// Answers whether every event is done with.
+    /// `starts` is how often the handler was started for the (then only) event, where that is counted already;
+    /// `ahead` what was read for it together with others. Answers whether every event is done with.
     pub(super) async fn run_all(
         &self,
         deliveries: Vec<Delivery>,
         starts: Option<u32>,
+        mut ahead: Option<ReadAhead>,
         stop: &CancellationToken,
     ) -> bool {
         let mut waiting = VecDeque::from([deliveries]);
@@ -43,7 +44,7 @@ impl ConsumeLoop {
             if run.is_empty() {
                 continue;
             }
-            let Handled { unit, done, failed, behind } = self.handle_all(run).await;
+            let Handled { unit, done, failed, behind } = self.handle_all(run, ahead.take()).await;
             all_done &= failed.is_empty();
             match self.commit(unit, &done).await {
                 Ok(Committed::Applied { .. }) => {
@@ -92,7 +93,7 @@ impl ConsumeLoop {
         for (delivery, is_suspect) in run.by_ref() {
             let done = match is_suspect {
                 true => self.run_suspect(delivery, stop).await,
-                false => self.run_all(vec![delivery], None, stop).await,
+                false => self.run_all(vec![delivery], None, None, stop).await,
             };
             if !done {
                 break;
@@ -122,21 +123,42 @@ impl ConsumeLoop {
             self.fail(delivery, Failure::crashed(starts - 1), Some(starts - 1), stop).await;
             return false;
         }
-        self.run_all(vec![delivery], Some(starts), stop).await
+        self.run_all(vec![delivery], Some(starts), None, stop).await
     }
 
-    async fn handle_all(&self, deliveries: Vec<Delivery>) -> Handled {
-        // Never closed, so this cannot fail; without a turn it would only be faster than asked.
-        let _turn = self.handlers.acquire().await.ok();
-        let mut unit = Unit::new(self.ports.store.clone(), self.ports.clock.clone(), &self.consumer.name, &self.source);
-        let prepared = {
-            let mut cx = unit.context(None, 1);
-            self.guard(self.handler.prepare(&envelopes(&deliveries), &mut cx)).await
-        };
-        if let Err(failure) = prepared {
+    fn unit(&self) -> Unit {
+        Unit::new(self.ports.store.clone(), self.ports.clock.clone(), &self.consumer.name, &self.source)
+    }
+
+    /// Lets the handler read with one look-up what several runs need. `None` where it cannot: then each run
+    /// reads for itself.
+    pub(super) async fn read_ahead(&self, runs: &[Vec<Delivery>]) -> Option<ReadAhead> {
+        let events: Vec<&Envelope> = runs.iter().flatten().map(|delivery| &delivery.envelope).collect();
+        let mut unit = self.unit();
+        self.prepare(&events, &mut unit).await.then(|| unit.into_read_ahead())
+    }
+
+    async fn prepare(&self, events: &[&Envelope], unit: &mut Unit) -> bool {
+        let mut cx = unit.context(None, 1);
+        let prepared = self.guard(self.handler.prepare(events, &mut cx)).await;
+        if let Err(failure) = &prepared {
             // What could not be read ahead is read, and reported, event by event.
             tracing::debug!(consumer = self.consumer.name, error = %failure.error, "could not read ahead");
         }
+        prepared.is_ok()
+    }
+
+    async fn handle_all(&self, deliveries: Vec<Delivery>, ahead: Option<ReadAhead>) -> Handled {
+        // Never closed, so this cannot fail; without a turn it would only be faster than asked.
+        let _turn = self.handlers.acquire().await.ok();
+        let unit = match ahead {
+            Some(ahead) => self.unit().with(ahead),
+            None => {
+                let mut unit = self.unit();
+                self.prepare(&envelopes(&deliveries), &mut unit).await;
+                unit
+            }
+        };
         let mut handled = Handled { unit, done: Vec::new(), failed: Vec::new(), behind: Vec::new() };
         let mut blocked: HashSet<Key> = HashSet::new();
         for delivery in deliveries {

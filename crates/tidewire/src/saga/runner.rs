@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidewire_core::handler::Kind;
+use tidewire_core::handler::{Kind, Run};
 use tidewire_core::saga::stall::{StallError, Stored, stall};
 use tidewire_core::saga::{Advanced, Definition, Input, InvalidDefinition, Saga, SagaLog, SagaRef, Status, TimerWish};
 use tidewire_core::{Consumer, Context, Envelope, Handler, HandlerError, Key, Timer};
@@ -80,7 +80,8 @@ impl<G: Saga> SagaRunner<G> {
 #[async_trait]
 impl<G: Saga> Handler for SagaRunner<G> {
     fn consumer(&self) -> Consumer {
-        Consumer { kind: Kind::Saga, ..Consumer::new(Self::consumer_name(), self.definition.types()) }
+        // It only computes: transitions of many sagas share one look-up and one commit.
+        Consumer { kind: Kind::Saga, run: Run::Batch, ..Consumer::new(Self::consumer_name(), self.definition.types()) }
     }
 
     async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
