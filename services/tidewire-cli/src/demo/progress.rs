@@ -10,7 +10,7 @@ use crate::output::text::count;
 
 /// How often the line moves while nothing else does.
 const TICK: Duration = Duration::from_millis(100);
-const TEMPLATE: &str = "{elapsed:>4} [{bar:24.cyan/blue}] {msg}";
+const TEMPLATE: &str = "{elapsed:>4} [{bar:24}] {msg}";
 
 /// Counts, and the line that shows them.
 pub struct Progress {
