@@ -1,5 +1,6 @@
 //! Promises about the house itself: its floors, its map, its words.
 
+mod codes;
 mod floors;
 mod map;
 mod words;

@@ -97,18 +97,25 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 13] = [
+    const COMMANDS: [&str; 20] = [
         "--version",
+        "COMMAND --help",
         "config check",
         "config show",
         "consumers list",
+        "consumers show",
+        "demo",
+        "explain",
         "events list",
         "events show",
+        "log info",
+        "log verify",
         "parked list",
         "parked redrive",
         "parked show",
         "sagas list",
         "sagas show",
+        "status",
         "up --data-dir",
         "up --listen",
     ];

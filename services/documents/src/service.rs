@@ -35,17 +35,6 @@ pub enum DocumentsError {
     Program(std::io::Error),
 }
 
-impl DocumentsError {
-    /// The stable code.
-    pub fn code(&self) -> String {
-        match self {
-            Self::Objects(_) => "objects.unavailable".into(),
-            Self::Index(error) => format!("index.{}", error.code()),
-            Self::Program(_) => "documents.program".into(),
-        }
-    }
-}
-
 /// The service: three participants of ingestion, the listing, and the routes. Text is extracted in children of
 /// the running program, started with the argument `extract-child`.
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {

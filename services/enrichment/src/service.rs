@@ -22,13 +22,6 @@ pub enum EnrichmentError {
     Objects(#[from] ObjectsError),
 }
 
-impl EnrichmentError {
-    /// The stable code.
-    pub fn code(&self) -> &'static str {
-        "objects.unavailable"
-    }
-}
-
 /// The service: the participant for the last step of ingestion.
 pub fn service(_: &Ports, config: &Config) -> Result<Service, EnrichmentError> {
     let objects = Objects::from_config(config)?;

@@ -96,7 +96,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "event.lost",
         "an event is missing from where it must be",
-        "The audit looked every event up in the log, on the broker and in the inbox of every consumer that reads its type, and did not find one everywhere, although nothing moved for a minute.",
-        "`tidewire consumers list` shows who is behind, `tidewire parked list` what was set aside; parked events do not count. The log is the truth: what is missing on the broker is published again after a restart. Please report it with the audit's output.",
+        "The audit looked every event up in the log, on the broker and in the inbox of every consumer that reads its type, and did not find one everywhere. What was still on its way counts as well.",
+        "`tidewire consumers list` shows who is behind; once nobody is, ask again with `tidewire log verify`. Parked events do not count. If something stays missing, keep the data directory as it is and please report it with the output of `tidewire log verify -o json`.",
     ),
 ];

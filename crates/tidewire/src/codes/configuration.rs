@@ -118,12 +118,6 @@ pub(super) const TABLE: &[Explanation] = &[
         "Run every role in one process with `tidewire up`, or set TIDEWIRE_STORE_URL=postgres://… and TIDEWIRE_BROKER_URL=nats://… (or kafka://…) for all of them.",
     ),
     e(
-        "clock.wrong",
-        "the clock of this machine is wrong",
-        "The system clock stands before 2020. Ids, expiry times and certificates depend on it; events written now would sort before everything else.",
-        "Set the clock, for instance with `timedatectl set-ntp true`, and start again. Nothing was written.",
-    ),
-    e(
         "backend.unsupported",
         "this build has no support for the backend",
         "The URL is well formed, but the binary was built without the feature that speaks to this kind of server.",

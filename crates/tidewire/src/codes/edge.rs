@@ -7,19 +7,19 @@ pub(super) const TABLE: &[Explanation] = &[
         "http.not_found",
         "there is nothing at this address",
         "The path is not one of the API, or the thing it names does not exist or is not visible to the caller.",
-        "Compare the path with /openapi.json. Ids are case-sensitive. If it was created a moment ago, send back the `Tidewire-Position` header of the answer that created it, and the read waits for it.",
+        "Compare the path with those that GET / lists. Ids are case-sensitive. If it was created a moment ago, send back the `Tidewire-Position` header of the answer that created it, and the read waits for it.",
     ),
     e(
         "http.method_not_allowed",
         "this address does not know the method",
         "The path exists, but not for this method. The `Allow` header of the answer lists those it knows.",
-        "Use one of the methods in `Allow`; /openapi.json describes each.",
+        "Use one of the methods in `Allow`. Reading is GET, and what changes something is POST, PUT or DELETE.",
     ),
     e(
         "http.invalid",
         "a parameter or the body is not valid",
         "A query parameter, a path part or a field of the body is missing or has the wrong form. Nothing was done.",
-        "The problem's `errors` name each place and what was expected; /openapi.json has the full description. Correct all of them and send the request again.",
+        "The detail names the place and says what was expected there. Correct it and send the request again.",
     ),
     e(
         "http.invalid_cursor",
@@ -43,13 +43,13 @@ pub(super) const TABLE: &[Explanation] = &[
         "http.unsupported_media_type",
         "the content type is not known here",
         "The request has no Content-Type, or one that this address does not read. Events take application/cloudevents+json, application/cloudevents-batch+json, or binary mode with `ce-` headers.",
-        "Set the header, for instance `-H 'Content-Type: application/json'`. /openapi.json lists what each address reads.",
+        "Set the header, for instance `-H 'Content-Type: application/json'`; the detail says what this address reads.",
     ),
     e(
         "http.timeout",
         "the request took too long",
         "The answer was not ready within http.request_timeout, or the client was too slow to send. It is not known whether a change was made.",
-        "Repeat it with the same Idempotency-Key: if the first one was done, you get its answer. If it happens often, look at tidewire_commit_seconds and tidewire_http_request_seconds.",
+        "Repeat it with the same Idempotency-Key: if the first one was done, you get its answer. If it happens often, look at tidewire_http_request_seconds.",
     ),
     e(
         "http.unavailable",
@@ -170,5 +170,11 @@ pub(super) const TABLE: &[Explanation] = &[
         "users cannot follow themselves",
         "Both ids of the request are the same. The rule is part of the domain, so nothing was written.",
         "Name two different users: `PUT /v1/users/ID/following/OTHER`.",
+    ),
+    e(
+        "user.too_many_followers",
+        "the user has as many followers as anybody may have",
+        "The followers of one user are kept together, so that following is decided in one place. Their number is bounded, and this user has reached it. Nothing was written.",
+        "Whoever follows already is not affected, and room comes when somebody unfollows. `GET /v1/users/ID/followers` lists them.",
     ),
 ];

@@ -18,7 +18,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "event.schema_invalid",
         "the data does not fit the schema of its type",
-        "The data misses a field, has one of the wrong type, or breaks a bound of the JSON Schema published for this type and version. The event was refused, and nothing was written.",
+        "The data misses a field, has one of the wrong type, or breaks a bound of the JSON Schema published for this type and version. At the edge the event was refused, and nothing was written. A consumer that cannot read one, or has no way from its old version to the current one, parks it.",
         "The detail names each place as a JSON pointer. The schema is schemas/TYPE/vN.json, also served at /schemas/TYPE/vN.json. Published schemas are frozen: a new shape needs a new version.",
     ),
     e(
@@ -34,28 +34,16 @@ pub(super) const TABLE: &[Explanation] = &[
         "Deploy the newer release of this consumer, then redrive with `tidewire parked redrive`. To avoid the wait, deploy consumers before producers.",
     ),
     e(
-        "event.upcast_failed",
-        "an old event could not be brought to the current version",
-        "The upcast from an older version of this type refused the data. Every published version has a fixture and an upcast, so the data is likely one that the old schema should not have let through.",
-        "`tidewire parked show` prints the data and the step that failed. Correct the upcast in events/, add this data as a fixture, deploy, then redrive with `tidewire parked redrive`.",
-    ),
-    e(
         "event.expired",
         "the event's time has passed",
-        "`expirytime` lies in the past. The handler did not run, because the sender said that the event has no meaning after that time.",
-        "If it should have been in time, look at tidewire_consumer_lag_events and at the clocks of both machines. `tidewire events show` prints when it was recorded.",
+        "`expirytime` lies in the past when the event arrives. It was refused and nothing was written, because the sender said that the event has no meaning after that time.",
+        "If it should have been in time, compare the clocks of both machines: `date -u` here and there. Otherwise send it with a later `expirytime`, or without one.",
     ),
     e(
         "event.id_conflict",
         "the same id with different content",
         "An event with this source and id exists already and is not equal to this one. Ids make repeated sending safe, so two events must never share one.",
         "Give each event an id of its own, such as a UUIDv7, and repeat the same id only when you send the very same event again. `tidewire events show` prints the first one.",
-    ),
-    e(
-        "event.key_missing",
-        "the event has no key",
-        "Events are ordered by key, and neither `partitionkey` nor `subject` says which one this belongs to.",
-        "Set `partitionkey` to the thing that the event is about, such as `user/42`. Events of the same key are delivered in the order in which they were committed.",
     ),
     e(
         "event.key_mismatch",

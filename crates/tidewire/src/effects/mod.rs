@@ -164,7 +164,15 @@ impl EffectLoop {
                 (EffectState::Pending(due), Some(reason), "retried")
             }
             Err(error) => {
-                tracing::error!(consumer = effect.consumer, effect = effect.id, kind, attempt = tried, %error, "an effect is given up");
+                tracing::error!(
+                    code = "effect.failed",
+                    consumer = effect.consumer,
+                    effect = effect.id,
+                    kind,
+                    attempt = tried,
+                    %error,
+                    "an effect is given up"
+                );
                 (EffectState::Failed, Some(error.to_string()), "failed")
             }
         };

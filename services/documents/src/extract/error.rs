@@ -67,20 +67,20 @@ pub enum ExtractError {
 }
 
 impl ExtractError {
-    /// A stable name for programs.
+    /// The stable code, as `tidewire explain` knows it: `document.` and the name on the wire.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnsupportedMediaType { .. } => "unsupported_media_type",
-            Self::Encrypted => "encrypted",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Empty => "empty",
-            Self::TooLarge { .. } => "too_large",
-            Self::TooDeep => "too_deep",
-            Self::OutOfMemory { .. } => "out_of_memory",
-            Self::Timeout { .. } => "timeout",
-            Self::Crashed { .. } => "crashed",
-            Self::Unavailable { .. } => "unavailable",
+            Self::UnsupportedMediaType { .. } => "document.unsupported_media_type",
+            Self::Encrypted => "document.encrypted",
+            Self::Corrupt { .. } => "document.corrupt",
+            Self::Empty => "document.empty",
+            Self::TooLarge { .. } => "document.too_large",
+            Self::TooDeep => "document.too_deep",
+            Self::OutOfMemory { .. } => "document.out_of_memory",
+            Self::Timeout { .. } => "document.timeout",
+            Self::Crashed { .. } => "document.crashed",
+            Self::Unavailable { .. } => "document.unavailable",
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
         ];
         for error in all {
             let json = serde_json::to_value(&error).unwrap();
-            assert_eq!(json["code"], error.code());
+            assert_eq!(Some(error.code()), json["code"].as_str().map(|code| format!("document.{code}")).as_deref());
             assert_eq!(serde_json::from_value::<ExtractError>(json).unwrap(), error);
         }
     }

@@ -225,7 +225,7 @@ mod tests {
             let bytes = data(&format!("hostile/{file}"));
             let error =
                 extractor.extract(Original { bytes: &bytes, content_type: None, file_name: None }).await.unwrap_err();
-            assert_eq!(error.code(), code, "{file}: {error}");
+            assert_eq!(error.code(), format!("document.{code}"), "{file}: {error}");
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
             let begun = Instant::now();
             let error =
                 ExtractorChild::new(*program, *args, options.clone()).extract(html(b"<p>x</p>")).await.unwrap_err();
-            assert_eq!(error.code(), *code, "{program}: {error}");
+            assert_eq!(error.code(), format!("document.{code}"), "{program}: {error}");
             assert!(begun.elapsed() < Duration::from_secs(30));
         }
     }

@@ -185,14 +185,14 @@ mod tests {
         ];
         for (bytes, content_type, code) in cases {
             let error = extract(Original { bytes, content_type: *content_type, file_name: None }).unwrap_err();
-            assert_eq!(error.code(), *code, "{content_type:?} {error}");
+            assert_eq!(error.code(), format!("document.{code}"), "{content_type:?} {error}");
         }
     }
 
     #[test]
     fn text_beyond_the_limit_is_refused_not_cut() {
         let long = "word ".repeat(MAX_TEXT_BYTES / 5 + 1);
-        assert_eq!(plain(long.as_bytes()).unwrap_err().code(), "too_large");
+        assert_eq!(plain(long.as_bytes()).unwrap_err().code(), "document.too_large");
         assert!(plain(&long.as_bytes()[..1000]).is_ok());
     }
 
@@ -220,7 +220,7 @@ mod tests {
             let bytes = std::fs::read(format!("{dir}/{name}")).unwrap();
             let got = extract(Original { bytes: &bytes, content_type: None, file_name: Some(name) });
             match (&got, want) {
-                (Err(error), Err(code)) => assert_eq!(error.code(), *code, "{name}"),
+                (Err(error), Err(code)) => assert_eq!(error.code(), format!("document.{code}"), "{name}"),
                 (Ok(found), Ok((title, pages))) => {
                     assert_eq!(
                         (found.title.as_deref(), found.pages, found.unreadable_pages),

@@ -50,16 +50,16 @@ pub enum IndexError {
 }
 
 impl IndexError {
-    /// A stable name for programs.
+    /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Locked { .. } => "index_locked",
-            Self::Corrupt { .. } => "index_corrupt",
-            Self::Outdated { .. } => "index_outdated",
-            Self::Folder { .. } => "index_folder",
-            Self::Invalid { .. } => "index_invalid",
-            Self::Storage { .. } => "index_storage",
+            Self::Locked { .. } => "index.locked",
+            Self::Corrupt { .. } => "index.corrupt",
+            Self::Outdated { .. } => "index.outdated",
+            Self::Folder { .. } => "index.folder",
+            Self::Invalid { .. } => "index.invalid",
+            Self::Storage { .. } => "index.storage",
         }
     }
 

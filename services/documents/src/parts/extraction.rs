@@ -38,7 +38,7 @@ impl Part for Extraction {
         };
         let found = self.extractor.extract(original).await.map_err(|error| match error.is_transient() {
             true => HandlerError::transient(error),
-            false => HandlerError::permanent(format!("document.{}", error.code()), error),
+            false => HandlerError::permanent(error.code(), error),
         })?;
         let object = extracted(&request.document_id).map_err(objects_error)?;
         let (characters, chunks) = (found.text.chars().count(), split(&found.text, ChunkOptions::default()).len());

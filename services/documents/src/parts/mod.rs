@@ -35,6 +35,6 @@ fn objects_error(error: ObjectsError) -> HandlerError {
 fn index_error(error: IndexError) -> HandlerError {
     match error.is_transient() {
         true => HandlerError::transient(error),
-        false => HandlerError::permanent(format!("document.index_{}", error.code()), error),
+        false => HandlerError::permanent(error.code(), error),
     }
 }

@@ -54,11 +54,7 @@ fn problem(error: IndexError) -> Problem {
         IndexError::Invalid { .. } => Problem::invalid(error),
         error => {
             tracing::error!(code = error.code(), %error, "the index cannot be searched");
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("index.{}", error.code()),
-                "the index cannot be searched now",
-            )
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), "the index cannot be searched now")
         }
     }
 }

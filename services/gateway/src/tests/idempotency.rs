@@ -9,10 +9,10 @@ use tidewire::{Append, Commit, Envelope, Expect};
 
 use super::*;
 
-/// Routes that do their work in one commit with the answer: `/work` reads its body, `/blind` does not.
+/// Routes that do their work in one commit with the answer: `/jobs` reads its body, `/blind` does not.
 fn routes(ports: &Ports) -> Router {
     Router::new()
-        .route("/work", post(work).put(work))
+        .route("/jobs", post(work).put(work))
         .route("/blind", post(blind))
         .layer(DefaultBodyLimit::disable())
         .with_state(ports.clone())
@@ -33,9 +33,9 @@ async fn commit(ports: &Ports, idempotency: &Idempotency, bytes: usize) -> Resul
     let envelope = Envelope::from_json(text.as_bytes())?;
     let answer = json!({"id": id, "bytes": bytes});
     let append = Append { key: envelope.key.clone(), expect: Expect::Any, events: vec![envelope] };
-    let documents = idempotency.record_at(StatusCode::CREATED, &answer, Some("/work/1"));
+    let documents = idempotency.record_at(StatusCode::CREATED, &answer, Some("/jobs/1"));
     ports.store.commit(Commit { append: vec![append], documents, ..Default::default() }).await?;
-    Ok((StatusCode::CREATED, [("location", "/work/1")], Json(answer)).into_response())
+    Ok((StatusCode::CREATED, [("location", "/jobs/1")], Json(answer)).into_response())
 }
 
 async fn house() -> House {
@@ -47,31 +47,31 @@ const KEY: (&str, &str) = ("idempotency-key", "k-1");
 #[tokio::test]
 async fn the_same_request_gets_the_same_answer() {
     let house = house().await;
-    let first = house.post("/work?a=1", &[KEY], "body").await;
+    let first = house.post("/jobs?a=1", &[KEY], "body").await;
     assert_eq!((first.status.as_u16(), first.headers.get("idempotency-replayed")), (201, None));
-    let again = house.post("/work?a=1", &[KEY], "body").await;
+    let again = house.post("/jobs?a=1", &[KEY], "body").await;
     assert_eq!((again.status, &again.text), (first.status, &first.text));
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(
         (again.headers["location"].as_bytes(), again.headers["tidewire-position"].as_bytes()),
-        (&b"/work/1"[..], &b"1"[..])
+        (&b"/jobs/1"[..], &b"1"[..])
     );
     assert_eq!(house.appended().await, 1);
 
     for (method, path, body) in [
-        ("POST", "/work?a=1", "bodY"),
-        ("POST", "/work?a=1", "bod"),
-        ("POST", "/work?a=1", "body "),
-        ("POST", "/work?a=1", ""),
-        ("POST", "/work", "body"),
-        ("PUT", "/work?a=1", "body"),
+        ("POST", "/jobs?a=1", "bodY"),
+        ("POST", "/jobs?a=1", "bod"),
+        ("POST", "/jobs?a=1", "body "),
+        ("POST", "/jobs?a=1", ""),
+        ("POST", "/jobs", "body"),
+        ("PUT", "/jobs?a=1", "body"),
         ("POST", "/blind", "body"),
     ] {
         let other = house.send(request(method, path, &[KEY], body)).await;
         assert_eq!(other.problem(), (409, "http.idempotency_conflict".into()), "{method} {path} {body}");
     }
-    assert_eq!(house.post("/work?a=1", &[("idempotency-key", "k-2")], "body").await.status, 201);
-    assert_eq!(house.post("/work?a=1", &[], "body").await.status, 201);
+    assert_eq!(house.post("/jobs?a=1", &[("idempotency-key", "k-2")], "body").await.status, 201);
+    assert_eq!(house.post("/jobs?a=1", &[], "body").await.status, 201);
     assert_eq!(house.appended().await, 3);
 }
 
@@ -87,21 +87,21 @@ async fn keys_are_checked() {
         &[("idempotency-key", &long)],
         &twice,
     ] {
-        assert_eq!(house.post("/work", bad, "x").await.problem(), (400, "http.invalid_idempotency_key".into()));
+        assert_eq!(house.post("/jobs", bad, "x").await.problem(), (400, "http.invalid_idempotency_key".into()));
     }
-    assert_eq!(house.post("/work", &[("idempotency-key", &fits)], "x").await.status, 201);
+    assert_eq!(house.post("/jobs", &[("idempotency-key", &fits)], "x").await.status, 201);
 }
 
 #[tokio::test]
 async fn of_equal_requests_at_once_one_is_carried_out() {
     let house = house().await;
-    let sent = futures::future::join_all((0..16).map(|_| house.post("/work", &[KEY], "body"))).await;
+    let sent = futures::future::join_all((0..16).map(|_| house.post("/jobs", &[KEY], "body"))).await;
     assert!(sent.iter().all(|answer| answer.status == 201 && answer.text == sent[0].text), "{sent:?}");
     assert_eq!(house.appended().await, 1);
     // Different bodies under one key: one wins, the others are told.
     let bodies: Vec<String> = (0..8).map(|n| format!("{n}")).collect();
     let sent =
-        futures::future::join_all(bodies.iter().map(|body| house.post("/work", &[("idempotency-key", "k-2")], body)))
+        futures::future::join_all(bodies.iter().map(|body| house.post("/jobs", &[("idempotency-key", "k-2")], body)))
             .await;
     assert_eq!(sent.iter().filter(|answer| answer.status == 201).count(), 1);
     assert!(sent.iter().filter(|a| a.status != 201).all(|a| a.problem() == (409, "http.idempotency_conflict".into())));
@@ -114,7 +114,7 @@ async fn large_bodies_pass_by_and_unread_ones_do_not_count() {
     let large = "x".repeat(8 << 20);
     let chunked = |last: &'static str| {
         let chunks = [large.clone(), last.to_owned()].map(Ok::<_, std::io::Error>);
-        let mut request = request("POST", "/work", &[KEY], "");
+        let mut request = request("POST", "/jobs", &[KEY], "");
         *request.body_mut() = Body::from_stream(futures::stream::iter(chunks));
         request
     };
@@ -144,10 +144,10 @@ async fn events_sent_with_a_key_are_answered_from_the_store() {
 async fn old_answers_expire() {
     let house = house().await;
     for n in 0..450 {
-        house.post("/work", &[("idempotency-key", &format!("old-{n}"))], "x").await;
+        house.post("/jobs", &[("idempotency-key", &format!("old-{n}"))], "x").await;
     }
     house.pass(TimeDelta::hours(23));
-    house.post("/work", &[("idempotency-key", "young")], "x").await;
+    house.post("/jobs", &[("idempotency-key", "young")], "x").await;
     let sweep = async || expire(house.ports.store.as_ref(), house.ports.clock.as_ref()).await.unwrap();
     assert_eq!(sweep().await, 0);
     house.pass(TimeDelta::hours(2));
@@ -157,9 +157,9 @@ async fn old_answers_expire() {
         assert_eq!(house.ports.store.list(&query).await.unwrap().len(), 1, "{collection}");
     }
     assert!(
-        house.post("/work", &[("idempotency-key", "young")], "x").await.headers.contains_key("idempotency-replayed")
+        house.post("/jobs", &[("idempotency-key", "young")], "x").await.headers.contains_key("idempotency-replayed")
     );
     assert!(
-        !house.post("/work", &[("idempotency-key", "old-1")], "x").await.headers.contains_key("idempotency-replayed")
+        !house.post("/jobs", &[("idempotency-key", "old-1")], "x").await.headers.contains_key("idempotency-replayed")
     );
 }
