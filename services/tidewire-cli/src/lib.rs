@@ -49,7 +49,8 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, env: Env) -> ExitCode
         Err(error) => return usage(&error, wants_json(&args)).into(),
     };
     let for_scripts = cli.global.output.is_for_scripts();
-    let session = Session::new(cli.global, env);
+    let program = args.first().map_or_else(|| "tidewire".into(), |program| program.to_string_lossy().into_owned());
+    let session = Session::new(cli.global, env, program);
     let ended = run_command(&session, &cli.command);
     match ended {
         Ok(()) => Exit::Ok.into(),

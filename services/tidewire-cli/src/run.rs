@@ -22,7 +22,7 @@ pub async fn run(session: &Session, args: &RunArgs, output: &mut Output) -> Resu
     }
     let instance =
         Instance::start(&config, &roles, session.clock.clone()).await.map_err(|failure| only_one(failure, &config))?;
-    up::announce(&instance, &config, &roles, output)?;
+    up::announce(session, &instance, &config, &roles, output)?;
     up::until_asked(instance, asked).await
 }
 

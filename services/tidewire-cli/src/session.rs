@@ -17,14 +17,16 @@ pub struct Session {
     pub global: Global,
     /// The environment.
     pub env: Env,
+    /// How this program was called, for commands that people are told to try: from a checkout it is on no path.
+    pub program: String,
     /// Time, ids and randomness.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Session {
     /// A session on the machine's own clock.
-    pub fn new(global: Global, env: Env) -> Self {
-        Self { global, env, clock: Arc::new(SystemClock) }
+    pub fn new(global: Global, env: Env, program: String) -> Self {
+        Self { global, env, program, clock: Arc::new(SystemClock) }
     }
 
     /// Where results go.

@@ -17,7 +17,7 @@ pub async fn run(session: &Session, args: &UpArgs, output: &mut Output) -> Resul
     let config = session.config(&listen_flag(args.listen.as_deref()))?;
     let asked = begin(&config)?;
     let instance = Instance::start(&config, &Role::ALL, session.clock.clone()).await?;
-    announce(&instance, &config, &Role::ALL, output)?;
+    announce(session, &instance, &config, &Role::ALL, output)?;
     until_asked(instance, asked).await
 }
 
@@ -29,8 +29,14 @@ pub fn begin(config: &Config) -> Result<CancellationToken, Failure> {
 }
 
 /// Says where it answers and what to try.
-pub fn announce(instance: &Instance, config: &Config, roles: &[Role], output: &mut Output) -> Result<(), Failure> {
-    let url = &instance.url;
+pub fn announce(
+    session: &Session,
+    instance: &Instance,
+    config: &Config,
+    roles: &[Role],
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let (url, program) = (&instance.url, &session.program);
     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     let ready = json!({
         "url": url,
@@ -48,7 +54,7 @@ pub fn announce(instance: &Instance, config: &Config, roles: &[Role], output: &m
                  \n  curl {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"alan\",\"name\":\"Alan\"}}'\
                  \n  curl -X PUT {url}/v1/users/alan/following/ada\
                  \n  curl {url}/v1/users/ada/notifications\
-                 \n  tidewire status --data-dir {data_dir}\
+                 \n  {program} status --data-dir {data_dir}\
                  \n\nCtrl-C stops it; what has begun is finished first."
             ));
         }

@@ -103,6 +103,7 @@ async fn demonstrate(
         url: instance.url.clone(),
         data_dir: config.data_dir.display().to_string(),
         person: people.example().to_owned(),
+        program: session.program.clone(),
         stays: !args.exit,
     })
 }

@@ -32,6 +32,8 @@ pub struct Report {
     pub data_dir: String,
     /// Somebody to ask about.
     pub person: String,
+    /// How this program was called.
+    pub program: String,
     /// Whether it stays up.
     pub stays: bool,
 }
@@ -174,18 +176,18 @@ impl Report {
 
     fn next(&self) -> String {
         if !self.stays {
-            return "Again, and to stay: tidewire demo".to_owned();
+            return format!("Again, and to stay: {} demo", self.program);
         }
-        let (url, person, dir) = (&self.url, &self.person, &self.data_dir);
+        let (url, person, dir, program) = (&self.url, &self.person, &self.data_dir, &self.program);
         let query = self.search.as_ref().map_or("outbox", |(query, _)| query.as_str());
         format!(
             "It stays up at {url} until Ctrl-C. In another terminal:\
              \n\n  curl {url}/v1/users/{person}/notifications\
              \n  curl '{url}/v1/search?q={query}&workspace={workspace}'\
              \n  curl -X POST '{url}/v1/documents?workspace={workspace}' -H 'content-type: text/markdown' --data-binary @README.md\
-             \n  tidewire status --data-dir {dir}\
-             \n  tidewire sagas list --status undone --data-dir {dir}\
-             \n  tidewire events tail --data-dir {dir}",
+             \n  {program} status --data-dir {dir}\
+             \n  {program} sagas list --status undone --data-dir {dir}\
+             \n  {program} events tail --data-dir {dir}",
             workspace = super::library::WORKSPACE,
         )
     }
