@@ -136,7 +136,7 @@ async fn a_read_with_a_position_waits_for_its_consumers() {
 }
 
 /// Handles nothing: whoever reads from it waits in vain.
-struct Idle(Consumer);
+pub(super) struct Idle(pub Consumer);
 
 #[tidewire::async_trait]
 impl Handler for Idle {

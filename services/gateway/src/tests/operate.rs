@@ -1,5 +1,6 @@
 use serde_json::json;
-use tidewire::{Commit, Park};
+use tidewire::handler::Consumer;
+use tidewire::{Commit, EventType, Mark, Park, Seen};
 
 use super::*;
 
@@ -65,6 +66,21 @@ async fn an_audit_finds_what_is_missing() {
     let audit = house.get("/v1/audit").await.json();
     assert_eq!((&audit["appended"], &audit["published"], &audit["lost"]), (&json!(1), &json!(0), &json!(1)), "{audit}");
     assert_eq!(audit["missing"], json!(["1"]));
+}
+
+/// Brokers let go of what is old and acknowledged; that is no loss.
+#[tokio::test]
+async fn what_everybody_has_handled_need_not_be_on_the_broker() {
+    let house = House::new().await;
+    house.emit(&super::events::followed("1", "7", "42")).await;
+    let idle = super::edge::Idle(Consumer::new("test.idle", vec![EventType::new("user.followed", 1)]));
+    let operator = Operator::new(&house.ports, vec![(Arc::new(idle), "/test".into())], Default::default());
+    let audit = operator.audit().await.unwrap();
+    assert_eq!((audit.missing_on_broker, audit.consumers[0].unhandled, audit.lost), (1, 1, 2));
+    let seen = Seen { consumer: "test.idle".into(), mark: Mark { source: "/shell".into(), id: "1".into() } };
+    house.ports.store.commit(Commit { seen: vec![seen], ..Default::default() }).await.unwrap();
+    let audit = operator.audit().await.unwrap();
+    assert_eq!((audit.released, audit.missing_on_broker, audit.lost), (1, 0, 0));
 }
 
 /// It reads the whole log, which may take longer than any other request is given.
