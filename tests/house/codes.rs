@@ -62,9 +62,9 @@ fn codes(source: &str, areas: &BTreeSet<&str>, others: &BTreeSet<String>) -> BTr
         // of a code tells both apart well enough.
         if is_code(piece) {
             let lead = before.trim_end();
-            let among = |call: &&str| lead.rfind(*call).is_some_and(|at| !lead[at..].contains([';', '{']));
+            let among = |call: &str| lead.rfind(call).is_some_and(|at| !lead[at..].contains([';', '{']));
             let told = CODE_FOLLOWS.iter().any(|end| lead.ends_with(end))
-                || CODE_AMONG.iter().any(|call| among(&call) && lead.ends_with(','))
+                || CODE_AMONG.iter().any(|call| among(call) && lead.ends_with(','))
                 || (function == "code" && lead.ends_with("=>"));
             if told || (areas.contains(area(piece)) && !others.contains(piece)) {
                 found.insert(piece.to_owned());
