@@ -56,6 +56,18 @@ impl Filter {
         Ok(Self { names, key, correlation: raw.correlation, id: raw.id })
     }
 
+    /// The filter in one way of writing it, however it was asked for: equal for equal filters.
+    pub(super) fn canonical(&self) -> String {
+        let parts = [
+            ("type", (!self.names.is_empty()).then(|| self.names.join(","))),
+            ("key", self.key.as_ref().map(|key| key.as_str().to_owned())),
+            ("correlation", self.correlation.clone()),
+            ("id", self.id.clone()),
+        ];
+        let written = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        written.collect::<Vec<String>>().join("&")
+    }
+
     /// The filter as the log takes it.
     pub(super) fn selection(&self) -> Selection {
         Selection {

@@ -36,7 +36,7 @@ pub(super) async fn list(
         Some(_) => return Err(Problem::invalid("`order` is `oldest` or `newest`")),
     };
     let filter = Filter::of(&uri)?;
-    let place = Place { backwards, filter: format!("{filter:?}") };
+    let place = Place { backwards, filter: filter.canonical() };
     let mut selection = Selection { backwards, ..filter.selection() };
     if let Some(cursor) = &page.cursor {
         place.resume(&mut selection, cursor)?;
@@ -88,7 +88,7 @@ struct Place {
 
 impl Place {
     fn after(&self, position: Position) -> String {
-        format!("{position} {} {}", self.backwards, self.filter)
+        format!("{position} {} {}", if self.backwards { "newest" } else { "oldest" }, self.filter)
     }
 
     fn resume(&self, selection: &mut Selection, cursor: &str) -> Result<(), Problem> {

@@ -18,6 +18,16 @@ pub async fn run(client: &Client, output: &mut Output) -> Result<(), Failure> {
     Ok(output.thing(&status, &["/version"], |look| people(&status, live, look))?)
 }
 
+/// A durability class in words.
+fn survives(class: &str) -> &str {
+    match class {
+        "disk" => "power loss",
+        "os" => "a killed process, not power loss",
+        "mem" => "nothing: it is in memory",
+        other => other,
+    }
+}
+
 fn people(status: &Value, live: bool, look: &Look) -> String {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let word = |pointer: &str| text::printable(status.pointer(pointer).and_then(Value::as_str).unwrap_or("-"));
@@ -27,10 +37,10 @@ fn people(status: &Value, live: bool, look: &Look) -> String {
     let lines = [
         format!("Tidewire {}{}", word("/version"), if live { "" } else { ", not running: this is what its files say" }),
         format!(
-            "log      {} events, {}, survives {} failures ({})",
+            "log      {} events, {}, survives {} ({})",
             text::count(number("/store/head")),
             text::bytes(number("/store/bytes")),
-            word("/store/durability"),
+            survives(&word("/store/durability")),
             word("/store/backend")
         ),
         format!("broker   {}, {} deliveries to go", word("/broker/backend"), text::count(behind)),
