@@ -23,8 +23,7 @@ const LONG: [(&str, Duration); 1] = [(AUDIT, Duration::from_secs(600))];
 /// `Idempotency-Key` brings back.
 pub async fn patience(State(options): State<Options>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let long = LONG.iter().find(|(long, _)| route == Some(*long));
-    let limit = long.map_or(options.request_timeout, |(_, limit)| options.request_timeout.max(*limit));
+    let limit = limit(options.request_timeout, route);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -32,5 +31,23 @@ pub async fn patience(State(options): State<Options>, request: Request, next: Ne
                           same Idempotency-Key";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.timeout", detail).retry_after(AGAIN).into_response()
         }
+    }
+}
+
+/// The time that a route has when others have `usual`.
+fn limit(usual: Duration, route: Option<&str>) -> Duration {
+    let long = LONG.iter().find(|(long, _)| route == Some(*long));
+    long.map_or(usual, |(_, limit)| usual.max(*limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_is_not_hurried() {
+        let seconds = |usual, route| limit(Duration::from_secs(usual), route).as_secs();
+        assert_eq!([seconds(30, None), seconds(30, Some("/v1/status"))], [30, 30]);
+        assert_eq!([seconds(30, Some("/v1/audit")), seconds(3_600, Some("/v1/audit"))], [600, 3_600]);
     }
 }

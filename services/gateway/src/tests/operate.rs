@@ -82,12 +82,3 @@ async fn what_everybody_has_handled_need_not_be_on_the_broker() {
     let audit = operator.audit().await.unwrap();
     assert_eq!((audit.released, audit.missing_on_broker, audit.lost), (1, 0, 0));
 }
-
-/// It reads the whole log, which may take longer than any other request is given.
-#[tokio::test]
-async fn an_audit_is_not_hurried() {
-    let hurried = Options { request_timeout: Duration::from_nanos(1), ..Options::default() };
-    let house = House::with(hurried, |_| Router::new()).await;
-    assert_eq!(house.get("/v1/status").await.problem(), (503, "http.timeout".into()));
-    assert_eq!(house.get("/v1/audit").await.status, 200);
-}
