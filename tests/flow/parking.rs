@@ -1,12 +1,13 @@
 //! Parking: one bad event holds up its key and nothing else, and comes back in order.
 
+use tidewire::consume::ConsumeOptions;
 use tidewire::store::ParkedQuery;
 use tidewire::{EventType, HandlerError, Key, Service};
 
 use crate::support::event::counted;
 use crate::support::eventually;
 use crate::support::handlers::{Count, Switch, Tally, tallied};
-use crate::support::world::World;
+use crate::support::world::{World, quick};
 
 async fn parked(world: &World) -> usize {
     world.ports.store.parked(&ParkedQuery { limit: 1_000, ..ParkedQuery::default() }).await.expect("read").len()
@@ -132,5 +133,36 @@ async fn a_newer_version_waits_for_the_build_that_knows_it() {
     let life = world.run(vec![Service::new("tests").handler(tally)]);
     eventually("the parked events are taken up", || async { (parked(&world).await == 0).then_some(()) }).await;
     assert_eq!(tallied(&world.ports, "tally.versions", "a").await, vec![1, 2, 3]);
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_fails_at_everything_stops_parking_in_time() {
+    let world = World::new().await;
+    let broken = Tally::new("tally.hopeless").behaving(|_, _| Err(HandlerError::permanent("test.refused", "no")));
+    let options = ConsumeOptions { parked_max: 10, batch: 4, ..quick() };
+    let life = world.run_with(vec![Service::new("tests").handler(broken)], options, Vec::new());
+    for n in 1..=40 {
+        world.append(vec![counted(&world.ports, &n.to_string(), n)]).await;
+    }
+    eventually("it parks as much as it may", || async { (parked(&world).await >= 10).then_some(()) }).await;
+    // What was under way when the limit was reached may come on top: a batch at most.
+    assert!(parked(&world).await <= 14, "{}", parked(&world).await);
+    let waiting = life.operator.consumers().await.unwrap();
+    assert!(waiting[0].pending >= 26, "the rest stays with the broker: {waiting:?}");
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_is_passed_over() {
+    let world = World::new().await;
+    let life = world.run(vec![Service::new("tests").handler(Tally::new("tally.timely"))]);
+    let mut late = counted(&world.ports, "a", 1);
+    late.expirytime = Some(world.ports.clock.now() - chrono::TimeDelta::seconds(1));
+    let mut early = counted(&world.ports, "a", 2);
+    early.expirytime = Some(world.ports.clock.now() + chrono::TimeDelta::hours(1));
+    world.append(vec![late, early]).await;
+    life.settled().await;
+    assert_eq!(tallied(&world.ports, "tally.timely", "a").await, vec![2]);
     life.end().await;
 }

@@ -17,7 +17,8 @@ fn check(document: &str, at_least: usize) {
     let top = super::top();
     let text = std::fs::read_to_string(top.join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
     let named = paths(&text);
-    assert!(named.len() >= at_least, "{document} names only {} paths", named.len());
+    let count = named.len() + links(&text).len();
+    assert!(count >= at_least, "{document} names only {count} paths");
     let missing: Vec<&String> = named.iter().filter(|path| !top.join(path).exists()).collect();
     assert!(missing.is_empty(), "{document} names what does not exist: {missing:?}");
     for link in links(&text) {

@@ -18,6 +18,7 @@ pub fn binary() -> &'static str {
 }
 
 /// A command with a clean environment: nothing of the machine's configuration leaks in.
+#[allow(clippy::disallowed_methods)] // A test has no configuration to ask.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     let kept = std::env::vars().filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "LLVM_PROFILE_FILE"));

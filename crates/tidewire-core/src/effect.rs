@@ -90,7 +90,7 @@ pub enum EffectState {
     Pending(DateTime<Utc>),
     /// Carried out.
     Done,
-    /// Given up: attempts exhausted or refused for good. Shown to operators.
+    /// Given up: attempts exhausted or refused for good. Logged as an error and counted.
     Failed,
 }
 

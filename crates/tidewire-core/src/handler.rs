@@ -75,7 +75,15 @@ pub struct Consumer {
 impl Consumer {
     /// A consumer with the default habits: keys in parallel.
     pub fn new(name: impl Into<String>, types: Vec<EventType>) -> Self {
-        Self { name: name.into(), types, kind: Kind::Handler, run: Run::PerKey, concurrency: None, timeout: None, max_attempts: None }
+        Self {
+            name: name.into(),
+            types,
+            kind: Kind::Handler,
+            run: Run::PerKey,
+            concurrency: None,
+            timeout: None,
+            max_attempts: None,
+        }
     }
 
     /// The names it reads, without versions.

@@ -55,6 +55,7 @@ pub fn consume_options(config: &Config) -> ConsumeOptions {
         batch_bytes: usize::try_from(config.consume.batch_bytes).unwrap_or(usize::MAX),
         concurrency: config.consume.concurrency,
         max_attempts: config.consume.max_attempts,
+        parked_max: config.consume.parked_max as u64,
         backoff: Backoff::new(config.consume.backoff_initial, config.consume.backoff_max),
         handler_timeout: config.consume.handler_timeout,
         max_in_flight: config.broker.max_in_flight,

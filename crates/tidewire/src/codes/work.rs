@@ -34,6 +34,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "`tidewire parked list --key KEY` shows the first one and why. Correct that, then `tidewire parked redrive` runs all of them in their old order.",
     ),
     e(
+        "parked.full",
+        "a consumer has parked as many events as it may",
+        "So many events failed that the consumer, not a key, is at fault. What fails from now on stays with the broker and is tried again after consume.backoff_max; nothing is lost, and what works goes on.",
+        "`tidewire parked list --consumer NAME` shows what failed and why. Mend the handler, then `tidewire parked redrive --consumer NAME`. If so much is right, raise consume.parked_max.",
+    ),
+    e(
         "handler.timeout",
         "a handler took too long",
         "The try was stopped at consume.handler_timeout and rolled back. It is repeated with growing waits, and parked after consume.max_attempts.",

@@ -131,7 +131,7 @@ section! {
         backoff_max: Duration,
         /// Time for one try.
         handler_timeout: Duration,
-        /// Parked events before the consumer stops.
+        /// Events that may be parked before those that fail stay with the broker.
         parked_max: usize,
     }
 }

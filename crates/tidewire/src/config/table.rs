@@ -177,7 +177,7 @@ pub static KEYS: &[Key] = &[
         "consume.parked_max",
         count(1, 10_000_000, "events"),
         "100000",
-        "Parked events one consumer may hold. Beyond it the consumer stops, because something is wrong with it rather than with a key.",
+        "Parked events one consumer may hold. Beyond it what fails stays with the broker, because something is wrong with the consumer rather than with a key.",
     ),
     Key::new(
         "saga.step_deadline",

@@ -125,6 +125,10 @@ impl ConsumeLoop {
         let last_word = self.last_word(envelope, &failure, attempts).await;
         let (commit, parked) = match last_word {
             Some(commit) => (commit, false),
+            None if self.is_parking_full(stop).await => {
+                hand_back([delivery], self.options.backoff.max);
+                return;
+            }
             None => (self.park(envelope, &failure, attempts), true),
         };
         let outcome = self.through_outages(stop, || self.store().commit(commit.clone())).await;

@@ -37,6 +37,8 @@ pub struct ConsumeOptions {
     pub concurrency: usize,
     /// Starts of a handler for one event before it is given up.
     pub max_attempts: u32,
+    /// Events that may be parked before those that fail stay with the broker.
+    pub parked_max: u64,
     /// Waits between attempts.
     pub backoff: Backoff,
     /// One event may take so long.
@@ -54,6 +56,7 @@ impl Default for ConsumeOptions {
             batch_bytes: 4 << 20,
             concurrency: 32,
             max_attempts: 8,
+            parked_max: 100_000,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(300)),
             handler_timeout: Duration::from_secs(10),
             max_in_flight: 2_048,
@@ -242,6 +245,10 @@ impl ConsumeLoop {
     /// Parks what follows on a parked key. If the key is free again by the time of the commit, the events are
     /// handed back and come as ordinary ones.
     async fn park_followers(&self, run: Vec<Delivery>, stop: &CancellationToken) {
+        if self.is_parking_full(stop).await {
+            self.hand_back(run, self.options.backoff.max);
+            return;
+        }
         let parks: Vec<Park> = run
             .iter()
             .map(|delivery| Park {
@@ -257,12 +264,31 @@ impl ConsumeLoop {
         let commit = Commit { park: parks, ..Commit::default() };
         let outcome = self.through_outages(stop, || self.ports.store.commit(commit.clone())).await;
         match outcome {
-            Some(Committed::Applied { .. } | Committed::Duplicate) => {
+            Some(Committed::Applied { .. }) => {
                 metrics::parked(&self.consumer.name, count as u64);
                 run.into_iter().for_each(Delivery::ack);
             }
-            None => self.hand_back(run, Duration::ZERO),
+            // One of them was dealt with meanwhile, and so none was written: the look-up will tell which.
+            Some(Committed::Duplicate) | None => self.hand_back(run, Duration::ZERO),
         }
+    }
+
+    /// Whether this consumer has set aside as much as it may. Then something is wrong with it rather than with a
+    /// key, and what it cannot handle stays with the broker until somebody looks.
+    pub(crate) async fn is_parking_full(&self, stop: &CancellationToken) -> bool {
+        let name = &self.consumer.name;
+        let Some(counts) = self.through_outages(stop, || self.ports.store.parked_counts()).await else { return false };
+        let parked = counts.iter().find(|(consumer, _)| consumer == name).map_or(0, |(_, parked)| *parked);
+        let is_full = parked >= self.options.parked_max;
+        if is_full {
+            tracing::error!(
+                consumer = name,
+                parked,
+                code = "parked.full",
+                "too much is parked; what fails now stays with the broker. Mend the handler and redrive"
+            );
+        }
+        is_full
     }
 
     /// Repeats a call while the store is away. `None` when told to stop, or when trying again cannot help (the

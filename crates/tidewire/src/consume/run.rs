@@ -183,6 +183,11 @@ impl ConsumeLoop {
         if self.consumer.is_newer(&envelope.ty) {
             return Err(Failure::newer(envelope, &self.consumer));
         }
+        if envelope.expirytime.is_some_and(|expiry| expiry <= self.ports.clock.now()) {
+            // Its emitter said so: after this moment nobody needs it. It counts as handled.
+            metrics::expired(&self.consumer.name, 1);
+            return Ok(());
+        }
         if failpoint::reach("consume.before_handler") == Asked::Fail {
             return Err(HandlerError::transient("failpoint").into());
         }

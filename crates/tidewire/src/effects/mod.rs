@@ -33,7 +33,7 @@ pub const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 pub struct EffectOptions {
     /// So many at once.
     pub concurrency: usize,
-    /// Tries before an effect is given up and shown to operators.
+    /// Tries before an effect is given up, which is logged as an error and counted.
     pub max_attempts: u32,
     /// Waits between tries.
     pub backoff: Backoff,
@@ -140,9 +140,7 @@ impl EffectLoop {
         let _ = failpoint::reach("effect.before_call");
         let kind = effect.call.kind();
         let outcome = match self.callers.iter().find(|caller| caller.kind() == kind) {
-            None => Err(CallError::Permanent(format!(
-                "nothing here carries out `{kind}` effects; configure it and redrive"
-            ))),
+            None => Err(CallError::Permanent(format!("nothing here carries out `{kind}` effects: configure it"))),
             Some(caller) => tokio::time::timeout(MAX_ATTEMPT, caller.call(&effect))
                 .await
                 .unwrap_or_else(|_| Err(CallError::Transient(format!("no answer within {MAX_ATTEMPT:?}")))),

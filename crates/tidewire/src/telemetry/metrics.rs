@@ -102,6 +102,7 @@ struct Metrics {
     publish_failures: Counter,
     handled: Labelled<Counter, 1>,
     duplicates: Labelled<Counter, 1>,
+    expired: Labelled<Counter, 1>,
     retried: Labelled<Counter, 1>,
     parked: Labelled<Counter, 1>,
     handler_seconds: Labelled<Histogram, 1>,
@@ -145,6 +146,12 @@ impl Metrics {
             duplicates: r.labelled(
                 "tidewire_events_duplicate_total",
                 "Deliveries the inbox recognised as handled before",
+                ["consumer"],
+                counter,
+            ),
+            expired: r.labelled(
+                "tidewire_events_expired_total",
+                "Deliveries passed over because their time was up",
                 ["consumer"],
                 counter,
             ),
@@ -254,6 +261,11 @@ pub fn handled(consumer: &str, events: u64) {
 /// The inbox of `consumer` recognised `events` deliveries.
 pub fn duplicates(consumer: &str, events: u64) {
     METRICS.duplicates.get([consumer]).inc_by(events);
+}
+
+/// `consumer` passed over `events` because their `expirytime` was past.
+pub fn expired(consumer: &str, events: u64) {
+    METRICS.expired.get([consumer]).inc_by(events);
 }
 
 /// A try of `consumer` failed and will be repeated, for `events`.
