@@ -5,6 +5,7 @@ use std::process::Command;
 use serde::Serialize;
 use tidewire_core::{Clock, SystemClock};
 
+use crate::clocks::cpu_seconds;
 use crate::place::Place;
 
 /// Everything a reader needs to doubt a number.
@@ -44,23 +45,34 @@ impl Machine {
     }
 }
 
-/// User, nice, system, idle, iowait, irq, softirq, steal ticks of all processors, and the part that was stolen.
+/// How the processors' time was spent so far: user, nice, system, idle, iowait, irq, softirq, steal ticks of all processors, and our own part.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticks {
     all: u64,
+    idle: u64,
     stolen: u64,
+    own_seconds: f64,
 }
 
 impl Ticks {
     pub fn now() -> Self {
         let line = line("/proc/stat", "cpu ");
         let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|ticks| ticks.parse().ok()).collect();
-        Self { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or_default() }
+        let tick = |at: usize| ticks.get(at).copied().unwrap_or_default();
+        let idle = tick(3) + tick(4);
+        Self { all: ticks.iter().sum(), idle, stolen: tick(7), own_seconds: cpu_seconds() }
     }
 
     /// The share of the time since `before` that another machine had.
     pub fn stolen_since(&self, before: &Self) -> f64 {
         (self.stolen - before.stolen) as f64 / (self.all - before.all).max(1) as f64
+    }
+
+    /// The share of the time since `before` that other processes had.
+    pub fn others_since(&self, before: &Self, seconds: f64, cores: usize) -> f64 {
+        let all = (self.all - before.all).max(1) as f64;
+        let busy = 1.0 - (self.idle - before.idle) as f64 / all - self.stolen_since(before);
+        (busy - (self.own_seconds - before.own_seconds) / (seconds * cores as f64)).max(0.0)
     }
 }
 

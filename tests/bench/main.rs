@@ -18,7 +18,7 @@ mod saga;
 mod startup;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clap::Parser;
@@ -40,6 +40,9 @@ use saga::Sagas;
 
 /// More stolen time than this, and the neighbours are what was measured.
 const MAX_STOLEN: f64 = 0.05;
+
+/// More of the processors' time in other processes than this, and whoever has more threads wins.
+const MAX_OTHERS: f64 = 0.10;
 
 const IDS: [&str; 5] = ["b2", "b9c", "b5", "b12", "up"];
 
@@ -174,9 +177,18 @@ async fn compare<S: Sides>(
     mut sides: S,
 ) -> (S, Row, Vec<f64>) {
     eprintln!("{id}: {what} …");
+    let (started, ticks) = (Instant::now(), Ticks::now());
     match run(&mut sides, options.rounds(), options.seed).await {
         Ok(measured) => {
-            let row = Row::of(id, what, unit, target, &judge(&measured, target, options.seed));
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let others = Ticks::now().others_since(&ticks, started.elapsed().as_secs_f64(), cores);
+            let mut comparison = judge(&measured, target, options.seed);
+            if others > MAX_OTHERS && !matches!(comparison.verdict, Verdict::Refused(_)) {
+                let reason = format!("other processes had {:.0} % of the processors", others * 100.0);
+                comparison.verdict = Verdict::Invalid(reason);
+            }
+            let mut row = Row::of(id, what, unit, target, &comparison);
+            row.notes.push(format!("others had {:.0} % of the processors", others * 100.0));
             let ours = measured.iter().filter(|m| m.side == Side::Ours).map(|m| m.slice.rate()).collect();
             eprintln!(
                 "{id}: {} against {}, ratio {} ({}) {}",

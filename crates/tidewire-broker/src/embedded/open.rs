@@ -20,6 +20,8 @@ use super::schema::{APPLICATION_ID, MIN_SQLITE, PRAGMAS, TABLES, VERSION};
 
 /// Readers beside the writer: one for groups that are behind, one for scans.
 const READERS: u32 = 2;
+/// How many rows travel from a reader's thread at once: one fetch.
+const ROW_BUFFER: usize = 256;
 /// How long a reader waits for its turn.
 const READ_WAIT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for a lock of its own. Nobody else has the file, so this is for checkpoints only.
@@ -73,6 +75,7 @@ pub(super) async fn open(path: &Path, now: DateTime<Utc>) -> Result<Opened, Brok
 fn readers(options: SqliteConnectOptions) -> SqlitePool {
     let options = options
         .create_if_missing(false)
+        .row_buffer_size(ROW_BUFFER)
         .pragma("query_only", "on")
         .pragma("temp_store", "memory")
         .pragma("cell_size_check", "on")

@@ -54,10 +54,13 @@ struct Wanted<'a> {
     parked_keys: HashSet<(i64, &'a str)>,
     starts: HashSet<MarkKey<'a>>,
     events: HashSet<(&'a Any, &'a str)>,
+    /// Something is to be parked: no index keeps that apart from the inbox.
+    parks: bool,
 }
 
 impl<'a> Known<'a> {
-    /// Looks up what `ops` need. `events`: also whether their events are in the log.
+    /// Looks up what `ops` need. `events`: also what the indexes would refuse, whether their events are in the log
+    /// and their marks in the inbox.
     pub(super) async fn find(
         connection: &mut SqliteConnection,
         state: &State,
@@ -66,7 +69,7 @@ impl<'a> Known<'a> {
     ) -> Result<Self, sqlx::Error> {
         let mut known = Self::default();
         let wanted = known.collect(state, ops, events);
-        known.look_up(connection, state, wanted).await?;
+        known.look_up(connection, state, wanted, events).await?;
         Ok(known)
     }
 
@@ -121,6 +124,7 @@ impl<'a> Known<'a> {
             wanted.marks.insert(MarkKey { consumer, id, source: &seen.mark.source });
         }
         for (park, (id, _)) in commit.park.iter().zip(&prepared.parks) {
+            wanted.parks = true;
             let consumer = self.consumer(state, &park.consumer);
             wanted.marks.insert(MarkKey { consumer, id, source: &park.envelope.source });
             if park.follower {
@@ -143,9 +147,12 @@ impl<'a> Known<'a> {
         connection: &mut SqliteConnection,
         state: &State,
         wanted: Wanted<'a>,
+        events: bool,
     ) -> Result<(), sqlx::Error> {
-        self.marks =
-            find(connection, &MARKS, wanted.marks.iter().copied(), bind_mark, |_| Ok(())).await?.into_keys().collect();
+        if events || wanted.parks {
+            let marks = wanted.marks.iter().copied();
+            self.marks = find(connection, &MARKS, marks, bind_mark, |_| Ok(())).await?.into_keys().collect();
+        }
         if state.parked > 0 {
             let ordinal = |row: &SqliteRow| unsigned(row, 1);
             self.parked = find(connection, &PARKED, wanted.marks.into_iter(), bind_mark, ordinal).await?;

@@ -179,7 +179,7 @@ impl Writer {
         match self.attempt(&group, false).await {
             Ok(answers) => self.answer(group, answers),
             Err(Failure::All(error)) => refuse(group, &error),
-            // A duplicate event id: found by looking, and only its commit fails.
+            // A duplicate event id, or a mark that is in the inbox: found by looking, and only its commit fails.
             Err(Failure::Constraint(_)) => match self.attempt(&group, true).await {
                 Ok(answers) => self.answer(group, answers),
                 Err(Failure::All(error)) => refuse(group, &error),
@@ -236,10 +236,7 @@ impl Writer {
             }
         };
         let ops: Vec<&Op> = group.iter().map(|pending| &pending.op).collect();
-        let known =
-            Known::find(&mut self.connection, &state, &ops, events).await.map_err(|e| Failure::All(classify(e)))?;
-        let mut plan = Plan::new(&state, known, self.clock.now(), events);
-        let answers: Vec<_> = ops.iter().map(|op| plan.decide(op)).collect();
+        let (plan, answers) = self.decide(&state, &ops, events).await?;
         if !plan.writes.is_empty() {
             self.parking.add(plan.writes.parks.len());
             let written = self.write(&plan.writes, &plan.recorded, state.attempts > 0).await?;
@@ -256,6 +253,26 @@ impl Writer {
             self.state = Some(state);
         }
         Ok(answers)
+    }
+
+    /// Decides a group, as if nothing in it were there already unless `events` says to look. A conflict makes it
+    /// look: what is there already comes before what moved on.
+    async fn decide<'a>(
+        &mut self,
+        state: &'a State,
+        ops: &[&'a Op],
+        mut events: bool,
+    ) -> Result<(Plan<'a>, Vec<Result<Answer, StoreError>>), Failure> {
+        let now = self.clock.now();
+        loop {
+            let known = Known::find(&mut self.connection, state, ops, events).await;
+            let mut plan = Plan::new(state, known.map_err(|error| Failure::All(classify(error)))?, now, events);
+            let answers: Vec<_> = ops.iter().map(|op| plan.decide(op)).collect();
+            if events || !answers.iter().any(|answer| matches!(answer, Err(StoreError::Conflict(_)))) {
+                return Ok((plan, answers));
+            }
+            events = true;
+        }
     }
 
     async fn write(&mut self, writes: &Writes<'_>, recorded: &Any, attempts: bool) -> Result<Written, Failure> {
