@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewire::config::{Config, ServiceUrl};
+use tidewire::telemetry::metrics;
 use tidewire::{Broker, Clock, Ports, Store};
 use tidewire_broker::{EmbeddedBroker, EmbeddedOptions};
 use tidewire_store::{SqliteOptions, SqliteStore};
@@ -34,6 +35,10 @@ async fn open_store(config: &Config, dir: &Path, clock: Arc<dyn Clock>) -> Resul
     let options = SqliteOptions {
         readers: u32::try_from(config.store.readers).unwrap_or(u32::MAX),
         group_commits: config.store.group_commits_max,
+        on_flush: Some(|commits, took| {
+            metrics::commit_group(commits);
+            metrics::commit_seconds(took);
+        }),
         ..SqliteOptions::new(dir)
     };
     Ok(Arc::new(SqliteStore::open(options, clock).await?))

@@ -75,7 +75,9 @@ impl SqliteStore {
             lock,
             group_commits: options.group_commits.max(1),
             group_bytes: options.group_bytes,
+            on_flush: options.on_flush,
             parking: parking.clone(),
+            flush: Duration::ZERO,
             stopped: None,
             failing: false,
         };

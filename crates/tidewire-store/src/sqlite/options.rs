@@ -1,6 +1,7 @@
 //! How a SQLite store is opened.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a [`SqliteStore`](super::SqliteStore) is opened.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct SqliteOptions {
     /// The most bytes of commits in one transaction, so that no group delays the next for long. A larger commit
     /// travels alone.
     pub group_bytes: usize,
+    /// Told of every flush: how many commits shared it, and how long it took. For metrics; to return at once.
+    pub on_flush: Option<fn(usize, Duration)>,
 }
 
 impl SqliteOptions {
@@ -26,6 +29,7 @@ impl SqliteOptions {
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { dir: PathBuf::from("tidewire-data"), readers: 4, group_commits: 512, group_bytes: 8 << 20 }
+        let dir = PathBuf::from("tidewire-data");
+        Self { dir, readers: 4, group_commits: 512, group_bytes: 8 << 20, on_flush: None }
     }
 }

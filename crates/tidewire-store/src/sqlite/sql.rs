@@ -1,5 +1,5 @@
-//! Statements over many rows at once. A statement costs about as much as twenty rows, so everything a group
-//! does to a table is one statement.
+//! Statements over many rows at once. Sending a statement costs about as much as twenty rows, so everything a
+//! group does to a table is one statement, and statements whose answers nobody waits for are sent together.
 
 use sqlx::encode::Encode;
 use sqlx::error::BoxDynError;
@@ -8,6 +8,11 @@ use sqlx::{Arguments, AssertSqlSafe, Sqlite, Type};
 
 /// The most rows in one statement. More gains nothing, and SQLite takes 32,766 variables.
 const MAX_ROWS: usize = 256;
+
+/// Rows of a statement in a [`Script`]: few sizes, since a script has a text per combination of them.
+const SCRIPT_ROWS: [usize; 5] = [4, 16, 64, 128, MAX_ROWS];
+/// Values after which a script goes on in a further one: its text has to be read each time it is sent.
+const SCRIPT_VALUES: usize = 4_096;
 
 /// A statement around `(?,…),(?,…)`. Its texts come in sizes of powers of two, so that few stay prepared;
 /// rows beyond those given are all null, and `tail` must ignore them.
@@ -22,8 +27,13 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn text(&self, rows: usize) -> String {
-        let rows = rows.next_power_of_two();
-        let mut text = String::with_capacity(self.head.len() + self.tail.len() + rows * (2 * self.columns + 2));
+        let mut text = String::new();
+        self.write(rows.next_power_of_two(), &mut text);
+        text
+    }
+
+    fn write(&self, rows: usize, text: &mut String) {
+        text.reserve(self.head.len() + self.tail.len() + rows * (2 * self.columns + 2));
         text.push_str(self.head);
         for row in 0..rows {
             text.push_str(if row == 0 { "(?" } else { ",(?" });
@@ -33,7 +43,6 @@ impl Rows {
             text.push(')');
         }
         text.push_str(self.tail);
-        text
     }
 
     /// Runs it for all of `items`, and says how many rows it changed.
@@ -78,6 +87,50 @@ impl Rows {
     }
 }
 
+/// Statements to be sent together, in order.
+#[derive(Default)]
+pub(super) struct Script {
+    full: Vec<(String, Args)>,
+    text: String,
+    args: Args,
+}
+
+impl Script {
+    /// One that begins with a statement without values.
+    pub(super) fn beginning(statement: &str) -> Self {
+        Self { text: statement.to_owned(), ..Self::default() }
+    }
+
+    /// Adds a statement for all of `items`, if there are any.
+    pub(super) fn add<T>(&mut self, rows: &Rows, items: &[T], mut bind: impl FnMut(&T, &mut Args)) {
+        for chunk in items.chunks(MAX_ROWS) {
+            if self.args.len() >= SCRIPT_VALUES {
+                self.full.push((std::mem::take(&mut self.text), std::mem::take(&mut self.args)));
+            }
+            let size = SCRIPT_ROWS.into_iter().find(|size| *size >= chunk.len()).unwrap_or(MAX_ROWS);
+            rows.write(size, &mut self.text);
+            self.text.push(';');
+            let before = self.args.len();
+            chunk.iter().for_each(|item| bind(item, &mut self.args));
+            debug_assert_eq!(self.args.len() - before, chunk.len() * rows.columns, "{}", rows.head);
+            for _ in chunk.len() * rows.columns..size * rows.columns {
+                self.args.add(None::<i64>);
+            }
+        }
+    }
+
+    /// Sends it.
+    pub(super) async fn run(mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.full.push((self.text, self.args));
+        for (text, args) in self.full {
+            if !text.is_empty() {
+                sqlx::query_with(AssertSqlSafe(text), args.finish()?).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Arguments being collected; the first failure is kept until the end.
 #[derive(Default)]
 pub(super) struct Args {
@@ -90,6 +143,10 @@ impl Args {
         let mut args = Self::default();
         args.values.reserve(values, 0);
         args
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
     }
 
     /// Adds a value.

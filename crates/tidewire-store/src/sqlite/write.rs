@@ -6,7 +6,7 @@ use tidewire_core::effect::EffectState;
 use super::codec::{Any, nanos};
 use super::lookup::MarkKey;
 use super::plan::Writes;
-use super::sql::{Args, Rows};
+use super::sql::{Args, Rows, Script};
 
 // `where` keeps out the empty rows that round a statement up to its size.
 macro_rules! insert {
@@ -95,7 +95,7 @@ pub(super) struct Written {
 }
 
 impl Writes<'_> {
-    /// Writes everything inside the caller's transaction. `recorded`: the moment the log takes the events;
+    /// Begins a transaction and writes everything, for the caller to commit. `recorded`: the moment the log takes the events;
     /// `attempts`: whether any event is being tried again.
     pub(super) async fn write(
         &self,
@@ -103,142 +103,113 @@ impl Writes<'_> {
         recorded: &Any,
         attempts: bool,
     ) -> Result<Written, sqlx::Error> {
-        CONSUMERS
-            .execute(connection, &self.consumers, |(id, name), args| {
-                args.add(*id).add(*name);
-            })
-            .await?;
-        STREAMS
-            .execute(connection, &self.streams, |(id, key), args| {
-                args.add(*id).add(key.as_str());
-            })
-            .await?;
-        self.write_events(connection, recorded).await?;
-        MARKS.execute(connection, &self.marks, bind_mark).await?;
+        let mut log = Script::beginning("begin immediate;");
+        log.add(&CONSUMERS, &self.consumers, |(id, name), args| {
+            args.add(*id).add(*name);
+        });
+        log.add(&STREAMS, &self.streams, |(id, key), args| {
+            args.add(*id).add(key.as_str());
+        });
+        self.write_events(&mut log, recorded);
+        log.add(&MARKS, &self.marks, bind_mark);
+        log.run(connection).await?;
         let mut written = Written::default();
         if attempts {
             written.attempts_gone = MARKS_DONE.execute(connection, &self.marks, bind_mark).await?;
         }
-        self.write_documents(connection).await?;
+        // A script of its own: together there would be too many combinations of sizes to keep prepared.
+        let mut rest = Script::default();
+        self.write_documents(&mut rest);
         // Before parking: a parked event may be parked again in place of itself.
-        UNPARKS
-            .execute(connection, &self.unparks, |ordinal, args| {
-                args.count(*ordinal);
-            })
-            .await?;
-        self.write_parks(connection, recorded).await?;
-        self.write_timers(connection).await?;
-        self.write_effects(connection, recorded).await?;
-        self.write_rest(connection).await?;
+        rest.add(&UNPARKS, &self.unparks, |ordinal, args| {
+            args.count(*ordinal);
+        });
+        self.write_parks(&mut rest, recorded);
+        self.write_timers(&mut rest);
+        self.write_effects(&mut rest, recorded);
+        self.write_rest(&mut rest);
+        rest.run(connection).await?;
         Ok(written)
     }
 
-    async fn write_events(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
-        EVENTS
-            .execute(connection, &self.events, |row, args| {
-                let (envelope, encoded) = (row.envelope, row.encoded);
-                args.count(row.position).add(row.stream).count(row.version).add(i64::from(row.bucket));
-                encoded.id.bind(args);
-                args.add(envelope.source.as_str()).add(envelope.ty.name()).add(i64::from(envelope.ty.version()));
-                encoded.time.bind(args);
-                recorded.bind(args);
-                encoded.correlation.bind(args);
-                args.add(encoded.attributes.as_deref()).add(envelope.data.as_deref());
-                args.add(i64::from(encoded.checksum_at(row.position, row.version, recorded)));
-            })
-            .await?;
-        Ok(())
+    fn write_events(&self, script: &mut Script, recorded: &Any) {
+        script.add(&EVENTS, &self.events, |row, args| {
+            let (envelope, encoded) = (row.envelope, row.encoded);
+            args.count(row.position).add(row.stream).count(row.version).add(i64::from(row.bucket));
+            encoded.id.bind(args);
+            args.add(envelope.source.as_str()).add(envelope.ty.name()).add(i64::from(envelope.ty.version()));
+            encoded.time.bind(args);
+            recorded.bind(args);
+            encoded.correlation.bind(args);
+            args.add(encoded.attributes.as_deref()).add(envelope.data.as_deref());
+            args.add(i64::from(encoded.checksum_at(row.position, row.version, recorded)));
+        });
     }
 
-    async fn write_documents(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn write_documents(&self, script: &mut Script) {
         let (kept, gone): (Vec<_>, Vec<_>) = self.documents.iter().partition(|row| row.value.is_some());
-        DOCUMENTS
-            .execute(connection, &kept, |row, args| {
-                args.add(row.at.0).add(row.at.1).count(row.revision).add(row.value.map_or(&[][..], |value| &value[..]));
-            })
-            .await?;
-        DOCUMENTS_GONE
-            .execute(connection, &gone, |row, args| {
-                args.add(row.at.0).add(row.at.1);
-            })
-            .await?;
-        Ok(())
+        script.add(&DOCUMENTS, &kept, |row, args| {
+            args.add(row.at.0).add(row.at.1).count(row.revision).add(row.value.map_or(&[][..], |value| &value[..]));
+        });
+        script.add(&DOCUMENTS_GONE, &gone, |row, args| {
+            args.add(row.at.0).add(row.at.1);
+        });
     }
 
-    async fn write_parks(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
-        PARKS
-            .execute(connection, &self.parks, |row, args| {
-                let park = row.park;
-                args.add(row.consumer).add(park.envelope.key.as_str());
-                row.id.bind(args);
-                args.add(park.envelope.source.as_str()).add(row.columns.envelope.as_str());
-                args.add(park.envelope.data.as_deref()).add(park.code.as_str()).add(park.reason.as_str());
-                args.add(i64::from(park.attempts)).add(since(recorded)).add(i64::from(row.columns.crc));
-            })
-            .await?;
-        Ok(())
+    fn write_parks(&self, script: &mut Script, recorded: &Any) {
+        script.add(&PARKS, &self.parks, |row, args| {
+            let park = row.park;
+            args.add(row.consumer).add(park.envelope.key.as_str());
+            row.id.bind(args);
+            args.add(park.envelope.source.as_str()).add(row.columns.envelope.as_str());
+            args.add(park.envelope.data.as_deref()).add(park.code.as_str()).add(park.reason.as_str());
+            args.add(i64::from(park.attempts)).add(since(recorded)).add(i64::from(row.columns.crc));
+        });
     }
 
-    async fn write_timers(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn write_timers(&self, script: &mut Script) {
         let set: Vec<_> = self.timers.values().flatten().collect();
         let gone: Vec<_> = self.timers.iter().filter(|(_, timer)| timer.is_none()).map(|(at, _)| at).collect();
-        TIMERS
-            .execute(connection, &set, |timer, args| {
-                args.add(timer.owner.as_str()).add(timer.id.as_str()).add(timer.key.as_str());
-                args.add(nanos(&timer.due)).add(&timer.data[..]);
-            })
-            .await?;
-        TIMERS_GONE
-            .execute(connection, &gone, |at, args| {
-                args.add(at.0).add(at.1);
-            })
-            .await?;
-        Ok(())
+        script.add(&TIMERS, &set, |timer, args| {
+            args.add(timer.owner.as_str()).add(timer.id.as_str()).add(timer.key.as_str());
+            args.add(nanos(&timer.due)).add(&timer.data[..]);
+        });
+        script.add(&TIMERS_GONE, &gone, |at, args| {
+            args.add(at.0).add(at.1);
+        });
     }
 
-    async fn write_effects(&self, connection: &mut SqliteConnection, recorded: &Any) -> Result<(), sqlx::Error> {
-        EFFECTS
-            .execute(connection, &self.effects, |effect, args| {
-                // Strings and string-keyed maps always have a JSON form.
-                let call = serde_json::to_string(&effect.call).unwrap_or_default();
-                args.add(effect.id.as_str()).add(effect.consumer.as_str()).add(effect.cause.as_str());
-                args.add(call).add(since(recorded));
-            })
-            .await?;
-        SETTLED
-            .execute(connection, &self.settled, |outcome, args| {
-                let (state, due) = match &outcome.state {
-                    EffectState::Pending(due) => (0, nanos(due)),
-                    EffectState::Done => (1, 0),
-                    EffectState::Failed => (2, 0),
-                };
-                args.add(outcome.id.as_str()).add(state).add(due).add(outcome.error.as_deref());
-            })
-            .await?;
-        Ok(())
+    fn write_effects(&self, script: &mut Script, recorded: &Any) {
+        script.add(&EFFECTS, &self.effects, |effect, args| {
+            // Strings and string-keyed maps always have a JSON form.
+            let call = serde_json::to_string(&effect.call).unwrap_or_default();
+            args.add(effect.id.as_str()).add(effect.consumer.as_str()).add(effect.cause.as_str());
+            args.add(call).add(since(recorded));
+        });
+        script.add(&SETTLED, &self.settled, |outcome, args| {
+            let (state, due) = match &outcome.state {
+                EffectState::Pending(due) => (0, nanos(due)),
+                EffectState::Done => (1, 0),
+                EffectState::Failed => (2, 0),
+            };
+            args.add(outcome.id.as_str()).add(state).add(due).add(outcome.error.as_deref());
+        });
     }
 
-    async fn write_rest(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn write_rest(&self, script: &mut Script) {
         let leases: Vec<_> = self.leases.iter().collect();
-        LEASES
-            .execute(connection, &leases, |(name, lease), args| {
-                args.add(**name).add(lease.owner.as_deref()).count(lease.epoch).add(lease.expires);
-            })
-            .await?;
+        script.add(&LEASES, &leases, |(name, lease), args| {
+            args.add(**name).add(lease.owner.as_deref()).count(lease.epoch).add(lease.expires);
+        });
         let starts: Vec<_> = self.starts.iter().collect();
-        STARTS
-            .execute(connection, &starts, |(mark, (starts, error)), args| {
-                bind_mark(mark, args);
-                args.add(i64::from(*starts)).add(*error);
-            })
-            .await?;
+        script.add(&STARTS, &starts, |(mark, (starts, error)), args| {
+            bind_mark(mark, args);
+            args.add(i64::from(*starts)).add(*error);
+        });
         let snapshots: Vec<_> = self.snapshots.iter().collect();
-        SNAPSHOTS
-            .execute(connection, &snapshots, |((aggregate, key), (version, state)), args| {
-                args.add(*aggregate).add(*key).count(*version).add(&state[..]);
-            })
-            .await?;
-        Ok(())
+        script.add(&SNAPSHOTS, &snapshots, |((aggregate, key), (version, state)), args| {
+            args.add(*aggregate).add(*key).count(*version).add(&state[..]);
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 //! joins the next.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query};
@@ -28,6 +29,10 @@ const GATHERING_ROUNDS: usize = 4;
 /// What a probe writes: room for a usual group, so that it does not find room where a group finds none.
 const PROBE_BYTES: i64 = 64 << 10;
 
+/// A flush that takes longer than this is worth waiting for those who were just answered. During a quicker one
+/// they had better prepare their next commit than wait for each other.
+const SLOW_FLUSH: Duration = Duration::from_micros(500);
+
 /// What reaches the writer.
 pub(super) enum Request {
     /// Something to write.
@@ -47,8 +52,11 @@ pub(super) struct Writer {
     pub lock: Lock,
     pub group_commits: usize,
     pub group_bytes: usize,
+    pub on_flush: Option<fn(usize, Duration)>,
     /// Moves whenever something was taken out of parking.
     pub parking: Arc<Tally>,
+    /// How long the last commit took.
+    pub flush: Duration,
     /// Why nothing can be written any more.
     pub stopped: Option<StoreError>,
     /// Whether the last attempt to write failed.
@@ -111,6 +119,9 @@ impl Writer {
 
     /// Lets those who are about to ask get in line.
     async fn gather(&self, requests: &mpsc::Receiver<Request>) {
+        if self.flush < SLOW_FLUSH {
+            return;
+        }
         let mut waiting = requests.len();
         for _ in 0..GATHERING_ROUNDS {
             if waiting >= self.group_commits {
@@ -239,7 +250,11 @@ impl Writer {
         let (plan, answers) = self.decide(&state, &ops, events).await?;
         if !plan.writes.is_empty() {
             self.parking.add(plan.writes.parks.len());
+            let begun = Instant::now();
             let written = self.write(&plan.writes, &plan.recorded, state.attempts > 0).await?;
+            if let Some(on_flush) = self.on_flush {
+                on_flush(group.len(), begun.elapsed());
+            }
             self.parking.remove(plan.writes.unparks.len());
             let learned = Learned::of(plan, written);
             learned.teach(&mut state);
@@ -282,12 +297,14 @@ impl Writer {
         if reach("store.before_write") == Asked::Fail {
             return Err(Failure::All(StoreError::Unavailable("an input/output error".into())));
         }
-        query("begin immediate").execute(&mut self.connection).await.map_err(failed)?;
         let written = writes.write(&mut self.connection, recorded, attempts).await.map_err(failed)?;
         if reach("store.before_sync") == Asked::Fail {
             return Err(Failure::All(StoreError::Unavailable("an input/output error".into())));
         }
-        match query("commit").execute(&mut self.connection).await {
+        let began = Instant::now();
+        let committed = query("commit").execute(&mut self.connection).await;
+        self.flush = began.elapsed();
+        match committed {
             Ok(_) => Ok(written),
             Err(error) if is_fsync(&error) => {
                 tracing::error!(%error, "the disk did not keep what was written to it; writing stops");
