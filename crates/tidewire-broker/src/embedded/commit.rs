@@ -146,7 +146,10 @@ impl Writer {
             self.rollback().await;
             return Err(error);
         }
-        if let Err(error) = self.execute("commit").await {
+        let began = Instant::now();
+        let committed = self.execute("commit").await;
+        self.flush = began.elapsed();
+        if let Err(error) = committed {
             self.rollback().await;
             self.check_commit(!intake.rows.is_empty(), &error).await;
             return Err(error);

@@ -24,6 +24,9 @@ use crate::wire::Mark;
 const MAX_COMMIT_EVENTS: usize = 1_024;
 /// The most bytes in one commit, above one publish.
 const MAX_COMMIT_BYTES: usize = 8 << 20;
+/// A flush that takes longer than this is worth waiting for those who were just answered. During a quicker one
+/// they had better prepare their next publish than wait for each other.
+const SLOW_FLUSH: Duration = Duration::from_micros(500);
 /// How long an acknowledgement may wait for others to share its commit with.
 const ACK_WAIT: Duration = Duration::from_millis(20);
 /// How often upkeep looks for something to do.
@@ -48,6 +51,8 @@ pub(super) struct Writer {
     /// Commits since upkeep last looked.
     pub commits: u64,
     pub checkpointed: bool,
+    /// How long the last commit took.
+    pub flush: Duration,
     failures: u32,
     upkeep_at: Instant,
     /// A commit failed in a way that leaves open whether it is stored. Nothing more is written.
@@ -76,6 +81,7 @@ impl Writer {
             trim_from: 0,
             commits: 0,
             checkpointed: true,
+            flush: Duration::ZERO,
             failures: 0,
             upkeep_at: Instant::now() + UPKEEP,
             broken: None,
@@ -135,6 +141,9 @@ impl Writer {
     /// Lets those who are about to publish do so: they were answered together and come back together. No timer:
     /// who is alone waits for nobody.
     async fn gather(&self) {
+        if self.flush < SLOW_FLUSH {
+            return;
+        }
         let mut waiting = 0;
         for _ in 0..4 {
             let now = self.shared.inbox.work().publishes.len();
