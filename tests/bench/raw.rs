@@ -25,8 +25,9 @@ const BARE: &str = "create table event (
 /// With what an event log needs to keep its promises: no version twice, no event twice.
 const INDEXED: &str = "create table event (
     position integer primary key, id blob not null, source text not null, name text not null,
-    key text not null, time integer not null, data blob not null, version integer not null) strict;
-    create unique index event_version on event (key, version);
+    key text not null, time integer not null, data blob not null, stream integer not null,
+    version integer not null) strict;
+    create unique index event_version on event (stream, version);
     create unique index event_id on event (id, source)";
 
 /// What the raw table promises.
@@ -105,21 +106,23 @@ pub fn append(place: &Place, timing: Timing, table: Table, shape: Shape, mut ord
     let (db, class) = open(&dir.path().join("raw.sqlite"))?;
     let (schema, names, width) = match table {
         Table::Bare => (BARE, "id, source, name, key, time, data", 6),
-        Table::Indexed => (INDEXED, "id, source, name, key, time, data, version", 7),
+        Table::Indexed => (INDEXED, "id, source, name, key, time, data, stream, version", 8),
     };
     db.execute_batch(schema)?;
     let rows = shape.rows();
     let sql = insert_rows(&format!("insert into event ({names})"), width, rows, "");
-    let mut versions: HashMap<Key, i64> = HashMap::new();
+    let mut streams: HashMap<Key, (i64, i64)> = HashMap::new();
     let mut insert = |db: &Connection| -> anyhow::Result<()> {
         let mut insert = db.prepare_cached(&sql)?;
         for row in 0..rows {
             let order = orders.draw();
             bind_order(&mut insert, row * width, &order)?;
             if table == Table::Indexed {
-                let version = versions.entry(order.0).or_insert(0);
+                let next = streams.len() as i64;
+                let (stream, version) = streams.entry(order.0).or_insert((next, 0));
                 *version += 1;
-                insert.raw_bind_parameter((row + 1) * width, *version)?;
+                insert.raw_bind_parameter(row * width + 7, *stream)?;
+                insert.raw_bind_parameter(row * width + 8, *version)?;
             }
         }
         // One statement is one transaction.
