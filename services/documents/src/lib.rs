@@ -5,6 +5,7 @@ pub mod extract;
 pub mod index;
 mod listing;
 pub mod parts;
+mod rebuild;
 mod routes;
 mod service;
 pub mod submit;

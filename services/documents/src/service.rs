@@ -9,9 +9,10 @@ use tidewire::saga::Participant;
 use tidewire::{Ports, Service};
 
 use crate::extract::{ExtractorChild, ExtractorOptions};
-use crate::index::{Index, IndexError};
+use crate::index::IndexError;
 use crate::listing::Listing;
 use crate::parts::{Extraction, Indexing, Storage};
+use crate::rebuild::{self, Rebuild};
 use crate::routes::{Desk, routes};
 use crate::submit::sweep;
 use crate::tidy::Tidy;
@@ -35,11 +36,12 @@ pub enum DocumentsError {
     Program(std::io::Error),
 }
 
-/// The service: three participants of ingestion, the listing, and the routes. Text is extracted in children of
+/// The service: three participants of ingestion, the listing, and the routes. An index that is damaged, outdated or
+/// gone does not keep it from starting: it begins an empty one, which is filled in the background. Text is extracted in children of
 /// the running program, started with the argument `extract-child`.
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {
     let objects = Objects::from_config(config)?;
-    let index = Arc::new(Index::open(&config.data_dir.join("index"))?);
+    let index = Arc::new(rebuild::open(&config.data_dir.join("index"), ports.clock.as_ref())?);
     let program = std::env::current_exe().map_err(DocumentsError::Program)?;
     let options = ExtractorOptions {
         deadline: config.documents.extract_timeout,
@@ -49,6 +51,7 @@ pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError
     let extractor = ExtractorChild::new(program, ["extract-child"], options);
     let document_limit = usize::try_from(config.http.document_limit).unwrap_or(usize::MAX);
     let desk = Desk { ports: ports.clone(), objects: objects.clone(), index: index.clone(), document_limit };
+    let rebuild = Rebuild::new(ports.clone(), objects.clone(), index.clone());
     let (sweep_ports, sweep_objects) = (ports.clone(), objects.clone());
     Ok(Service::new("documents")
         .handler(
@@ -71,5 +74,6 @@ pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError
         .handler(Tidy { objects })
         .projection(Listing)
         .routes(routes(desk))
+        .background("documents.rebuild", move |stop| async move { rebuild.run(&stop).await })
         .background("documents.sweep", move |stop| sweep(sweep_ports, sweep_objects, stop)))
 }

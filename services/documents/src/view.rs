@@ -2,19 +2,32 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    DocumentEnriched, DocumentExtracted, DocumentIngested, DocumentRejected, DocumentStored, DocumentSubmitted, Entity,
-    NearDuplicate, SagaStuck,
+    DocumentEnriched, DocumentExtracted, DocumentIndexed, DocumentIndexingRequested, DocumentIngested,
+    DocumentRejected, DocumentStored, DocumentSubmitted, DocumentUnindexingRequested, Entity, NearDuplicate, SagaStuck,
 };
 use serde::{Deserialize, Serialize};
 use tidewire::store::Recorded;
-use tidewire::{EventSet, SchemaError, event_set};
+use tidewire::{EventSet, SchemaError, Store, StoreError, event_set};
+
+use crate::index::IndexedDocument;
+
+/// More events than a document can have: every step asked, answered, undone, with retries.
+const MAX_LIFE: usize = 1_000;
+
+/// The stream of a document, whole; empty when it never was submitted.
+pub async fn life(store: &dyn Store, id: &str) -> Result<Vec<Recorded>, StoreError> {
+    store.stream(&events::document::key(id), 0, MAX_LIFE).await
+}
 
 event_set! {
-    /// What of a document's life its readers are shown.
+    /// What of a document's life its readers are shown, and what says whether search finds it.
     pub enum Life {
         Submitted(DocumentSubmitted),
         Extracted(DocumentExtracted),
         Stored(DocumentStored),
+        IndexingRequested(DocumentIndexingRequested),
+        Indexed(DocumentIndexed),
+        UnindexingRequested(DocumentUnindexingRequested),
         Enriched(DocumentEnriched),
         Ingested(DocumentIngested),
         Rejected(DocumentRejected),
@@ -35,6 +48,18 @@ pub enum Status {
     Rejected,
     /// Neither; an operator has to look.
     Stuck,
+}
+
+/// Whether the index ought to hold a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Findable {
+    /// Nobody has said so yet. The step that indexes it may be under way.
+    #[default]
+    NotYet,
+    /// It was indexed.
+    Indexed,
+    /// It was, or was about to be, until it was decided to take it out. That is final: a saga turns back once.
+    Withdrawn,
 }
 
 /// A document.
@@ -92,6 +117,12 @@ pub struct DocumentView {
     /// Why, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether search ought to find it.
+    #[serde(skip)]
+    pub findable: Findable,
+    /// When it was first asked to be indexed: what search shows as the time of its ingestion.
+    #[serde(skip)]
+    pub indexing: Option<DateTime<Utc>>,
 }
 
 impl DocumentView {
@@ -109,6 +140,20 @@ impl DocumentView {
             }
         }
         Ok(view)
+    }
+
+    /// What the index holds of it. All but the text comes from the stream, so that indexing it again, whenever
+    /// that is, gives the same.
+    pub fn entry(&self, text: String) -> IndexedDocument {
+        let at = self.indexing.or(self.ended).or(self.submitted);
+        IndexedDocument {
+            id: self.document.clone(),
+            workspace: self.workspace.clone(),
+            title: self.title.clone(),
+            text,
+            media_type: self.media_type.clone(),
+            ingested: at.unwrap_or(DateTime::UNIX_EPOCH),
+        }
     }
 
     fn submitted(event: DocumentSubmitted, recorded: &Recorded, saga: String) -> Self {
@@ -136,15 +181,31 @@ impl DocumentView {
                 self.chunks = Some(extracted.chunks);
                 self.pages = extracted.pages;
             }
+            Life::IndexingRequested(_) => self.indexing = self.indexing.or(Some(at)),
+            Life::Indexed(_) => self.findable(Findable::Indexed),
+            Life::UnindexingRequested(_) => self.findable(Findable::Withdrawn),
             Life::Enriched(enriched) => {
                 self.language = enriched.language;
                 self.keywords = enriched.keywords;
                 self.entities = enriched.entities;
                 self.near_duplicates = enriched.near_duplicates;
             }
-            Life::Ingested(_) => self.end(Status::Ingested, at, None),
-            Life::Rejected(rejected) => self.end(Status::Rejected, at, Some((rejected.code, rejected.reason))),
+            Life::Ingested(_) => {
+                self.findable(Findable::Indexed);
+                self.end(Status::Ingested, at, None);
+            }
+            Life::Rejected(rejected) => {
+                self.findable(Findable::Withdrawn);
+                self.end(Status::Rejected, at, Some((rejected.code, rejected.reason)));
+            }
             Life::Stuck(stuck) => self.end(Status::Stuck, at, Some(("saga.stuck".into(), stuck.reason))),
+        }
+    }
+
+    /// A step that answers after its undo was asked for changes nothing any more.
+    fn findable(&mut self, findable: Findable) {
+        if self.findable != Findable::Withdrawn {
+            self.findable = findable;
         }
     }
 

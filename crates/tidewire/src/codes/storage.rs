@@ -120,14 +120,14 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "index.corrupt",
         "the search index is damaged",
-        "The files of the index cannot be read, for instance after a disk fault. Documents and events are not affected: the index holds copies only.",
-        "Stop Tidewire, move the folder `index` inside data_dir aside and start again with an empty one. Documents are found again once they are submitted again; check the disk with `smartctl -a`.",
+        "The files of the index cannot be read, for instance after a disk fault. Documents and events are not affected: the index holds copies only. At its start Tidewire sets such an index aside as `index.damaged-<time>` and rebuilds it in the background.",
+        "Start Tidewire again if that has not happened yet; until the log says that the index is whole again, search misses documents. Check the disk with `smartctl -a`, and delete the damaged folder once nobody wants to look at it.",
     ),
     e(
         "index.outdated",
         "the search index has the form of another release",
-        "The index was written by a release that stores it differently. It is not touched, because this build would misread it. Documents and events are not affected.",
-        "Run the release that wrote it, or stop Tidewire, move the folder `index` inside data_dir aside, start again and submit the documents again.",
+        "The index was written by a release that stores it differently. This build would misread it, so it sets it aside as `index.damaged-<time>` and rebuilds it in the background. Documents and events are not affected.",
+        "Wait until the log says that the index is whole again; until then search misses documents. The folder set aside is of use only to the release that wrote it: delete it, or move it back before running that one.",
     ),
     e(
         "index.folder",
@@ -140,6 +140,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "the search index does not take this",
         "A query or a document holds something that the index has no place for, such as a name without characters. Nothing was changed.",
         "The detail names it. Correct the query, or the document, and send it again.",
+    ),
+    e(
+        "index.text_missing",
+        "the text of an ingested document is gone",
+        "While the search index was rebuilt, the text of a document that ought to be found was not in the object store. The document was left out of the index; everything else was rebuilt.",
+        "The line of the log names the document. Look for `documents/<id>/text` in the place that `tidewire config show objects` prints, and restore it from a backup, or submit the document again.",
     ),
     e(
         "index.storage",

@@ -13,8 +13,8 @@ pub enum IndexError {
         /// The index's folder.
         path: PathBuf,
     },
-    /// The index is damaged. It can be rebuilt: discard it and put every document again.
-    #[error("the index in {} is damaged ({reason}); nothing but the index is lost: discard it and index the documents again", path.display())]
+    /// The index is damaged. It can be rebuilt: [set it aside](super::Index::set_aside) and put every document again.
+    #[error("the index in {} is damaged ({reason}); nothing but the index is lost, and it is rebuilt at the next start", path.display())]
     Corrupt {
         /// The index's folder.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum IndexError {
         reason: String,
     },
     /// The index was made by another version. Rebuild it as if it were damaged.
-    #[error("the index in {} has the form of another version; discard it and index the documents again", path.display())]
+    #[error("the index in {} has the form of another version; it is rebuilt at the next start", path.display())]
     Outdated {
         /// The index's folder.
         path: PathBuf,

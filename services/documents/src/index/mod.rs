@@ -2,6 +2,7 @@
 //!
 //! The index is derived from the originals: losing it costs time, not data.
 
+mod coverage;
 mod error;
 mod schema;
 mod search;
@@ -11,7 +12,7 @@ mod writer;
 use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -22,6 +23,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{IndexReader, IndexSettings, ReloadPolicy, TantivyError, Term};
 use tokio::sync::{mpsc, oneshot};
 
+pub use coverage::Coverage;
 pub use error::IndexError;
 pub use search::{Hit, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResults};
 
@@ -57,9 +59,12 @@ pub struct IndexedDocument {
     pub ingested: DateTime<Utc>,
 }
 
+/// Indexes that may be set aside at the same moment.
+const MAX_ASIDE_AT_ONCE: u32 = 100;
+
 /// A full-text index in a folder of its own. Cloning is cheap.
 ///
-/// One process at a time may open a folder. Nothing but a small file is made until the first document
+/// One process at a time may open a folder. Nothing but small files is made until the first document
 /// comes, so that opening is quick and an unused index costs no memory.
 #[derive(Clone)]
 pub struct Index {
@@ -71,6 +76,10 @@ struct Shared {
     opened: OnceLock<Opened>,
     queue: Mutex<Option<mpsc::Sender<Submitted>>>,
     flushes: AtomicU64,
+    was_new: bool,
+    coverage: Mutex<Coverage>,
+    /// Whether its files were examined because of an error.
+    examined: AtomicBool,
     /// Held, never read: its lock ends with the process, however that ends.
     _lock: File,
 }
@@ -94,34 +103,72 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Locked`] if another process has it open; [`IndexError::Corrupt`] or
-    /// [`IndexError::Outdated`] if it must be rebuilt: [`discard`](Self::discard) it and put every document
+    /// [`IndexError::Outdated`] if it must be rebuilt: [set it aside](Self::set_aside) and put every document
     /// again; [`IndexError::Folder`] if the folder cannot be used.
     pub fn open(dir: &Path) -> Result<Self, IndexError> {
         let lock = lock(dir)?;
+        let coverage = Coverage::read(dir);
+        if let Coverage::Damaged { reason } = coverage {
+            return Err(IndexError::Corrupt { path: dir.to_owned(), reason });
+        }
         let opened = OnceLock::new();
         if let Some(found) = open_existing(dir)? {
             let _ = opened.set(found);
         }
-        let shared =
-            Shared { dir: dir.to_owned(), opened, queue: Mutex::new(None), flushes: AtomicU64::new(0), _lock: lock };
+        let shared = Shared {
+            dir: dir.to_owned(),
+            was_new: opened.get().is_none(),
+            opened,
+            queue: Mutex::new(None),
+            flushes: AtomicU64::new(0),
+            coverage: Mutex::new(coverage),
+            examined: AtomicBool::new(false),
+            _lock: lock,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Deletes the index in a folder that no process has open, so that it can be built anew.
+    /// Moves the index in a folder that no process has open out of the way, so that it can be built anew. Nothing
+    /// is deleted: it is found beside, as `<folder>.damaged-<time>`, which is what this returns.
     ///
     /// # Errors
     /// [`IndexError::Locked`] or [`IndexError::Folder`].
-    pub fn discard(dir: &Path) -> Result<(), IndexError> {
+    pub fn set_aside(dir: &Path, now: DateTime<Utc>) -> Result<PathBuf, IndexError> {
         let _lock = lock(dir)?;
-        let failed = |error: std::io::Error| IndexError::folder(dir, &error);
-        for entry in fs::read_dir(dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            // Folders are none of the engine's.
-            if entry.file_name() != LOCK_FILE && entry.file_type().map_err(failed)?.is_file() {
-                fs::remove_file(entry.path()).map_err(failed)?;
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
+        let stamp = now.format("%Y%m%dT%H%M%S%.3fZ");
+        let mut aside = dir.with_file_name(format!("{name}.damaged-{stamp}"));
+        for another in 2..=MAX_ASIDE_AT_ONCE {
+            if aside.symlink_metadata().is_err() {
+                break;
             }
+            aside = dir.with_file_name(format!("{name}.damaged-{stamp}-{another}"));
         }
-        Ok(())
+        fs::rename(dir, &aside).map_err(|error| IndexError::folder(dir, &error))?;
+        Ok(aside)
+    }
+
+    /// How much of what it ought to hold it holds, as far as it was told. It begins with [`Coverage::Unknown`].
+    #[must_use]
+    pub fn coverage(&self) -> Coverage {
+        self.shared.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells it how much of what it ought to hold it holds. This is kept in its folder, so it goes with it, and
+    /// survives a power cut.
+    ///
+    /// # Errors
+    /// [`IndexError::Corrupt`] if it was found damaged meanwhile: that stays so. [`IndexError::Folder`].
+    pub async fn set_coverage(&self, coverage: Coverage) -> Result<(), IndexError> {
+        let shared = self.shared.clone();
+        let result = tokio::task::spawn_blocking(move || shared.set_coverage(coverage)).await;
+        result.unwrap_or_else(|error| Err(IndexError::Storage { reason: error.to_string() }))
+    }
+
+    /// Whether there was nothing in the folder when it was opened.
+    #[must_use]
+    pub fn was_new(&self) -> bool {
+        self.shared.was_new
     }
 
     /// Indexes a document in place of any earlier one of the same identifier. When this returns, it is found
@@ -226,8 +273,12 @@ impl Index {
         read: impl FnOnce(&Opened) -> tantivy::Result<T> + Send + 'static,
     ) -> Result<T, IndexError> {
         let Some(opened) = self.shared.opened.get().cloned() else { return Ok(of_nothing) };
-        let dir = self.shared.dir.clone();
-        let result = tokio::task::spawn_blocking(move || guarded(&dir, || read(&opened))).await;
+        let shared = self.shared.clone();
+        let read = move || {
+            let result = guarded(&shared.dir, || read(&opened));
+            result.inspect_err(|error| shared.examine(&opened, error))
+        };
+        let result = tokio::task::spawn_blocking(read).await;
         result.unwrap_or_else(|error| Err(IndexError::Storage { reason: error.to_string() }))
     }
 }
@@ -245,6 +296,34 @@ impl Shared {
             open_engine(engine, fields)
         })?;
         Ok(self.opened.get_or_init(|| created))
+    }
+
+    fn set_coverage(&self, coverage: Coverage) -> Result<(), IndexError> {
+        let mut known = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Coverage::Damaged { reason } = &*known {
+            return Err(IndexError::Corrupt { path: self.dir.clone(), reason: reason.clone() });
+        }
+        coverage.write(&self.dir).map_err(|error| IndexError::folder(&self.dir, &error))?;
+        *known = coverage;
+        Ok(())
+    }
+
+    /// Looks whether an error comes from damaged files, and if so remembers it: opening such an index may go well,
+    /// and only a rebuild makes it whole. Reads everything, so only once; a query that makes the engine panic is
+    /// no damage.
+    fn examine(&self, opened: &Opened, error: &IndexError) {
+        let IndexError::Corrupt { reason, .. } = error else { return };
+        if self.examined.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let damaged = guarded(&self.dir, || opened.engine.validate_checksum());
+        if damaged.is_ok_and(|damaged| damaged.is_empty()) {
+            return;
+        }
+        tracing::error!(code = error.code(), %error, "the index is damaged; start again to have it rebuilt");
+        if let Err(error) = self.set_coverage(Coverage::Damaged { reason: reason.clone() }) {
+            tracing::warn!(code = error.code(), %error, "that the index is damaged could not be written down");
+        }
     }
 }
 

@@ -53,13 +53,17 @@ async fn what_is_put_is_found_after_a_restart_and_gone_after_remove() {
     assert_eq!(index.count("w").await.unwrap(), 1);
 }
 
-/// The lock goes with the last holder, which may be the writer's thread for a moment.
 async fn reopen(dir: &Path) -> Index {
+    reopened(dir).await.unwrap()
+}
+
+/// The lock goes with the last holder, which may be the writer's thread for a moment.
+async fn reopened(dir: &Path) -> Result<Index, IndexError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match Index::open(dir) {
             Err(IndexError::Locked { .. }) if Instant::now() < deadline => tokio::task::yield_now().await,
-            other => return other.unwrap(),
+            other => return other,
         }
     }
 }
@@ -175,7 +179,7 @@ async fn one_process_and_a_clear_word_to_the_second() {
     let dir = tempfile::tempdir().unwrap();
     let _index = Index::open(dir.path()).unwrap();
     assert!(matches!(Index::open(dir.path()), Err(IndexError::Locked { .. })));
-    assert!(matches!(Index::discard(dir.path()), Err(IndexError::Locked { .. })));
+    assert!(matches!(Index::set_aside(dir.path(), DateTime::UNIX_EPOCH), Err(IndexError::Locked { .. })));
 }
 
 #[tokio::test]
@@ -205,13 +209,14 @@ async fn a_damaged_index_is_named_and_can_be_rebuilt() {
         }),
     ];
     for (name, damage) in damages {
-        let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(dir.path()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("index");
+        let index = Index::open(&dir).unwrap();
         index.put(document("a", "w", "", "tide")).await.unwrap();
         drop(index);
-        drop(reopen(dir.path()).await);
-        damage(dir.path());
-        let error = match Index::open(dir.path()) {
+        drop(reopen(&dir).await);
+        damage(&dir);
+        let error = match Index::open(&dir) {
             Err(error) => error,
             Ok(index) => {
                 let request = SearchRequest { q: "tide".into(), workspace: "w".into(), limit: 1, offset: 0 };
@@ -219,9 +224,13 @@ async fn a_damaged_index_is_named_and_can_be_rebuilt() {
             }
         };
         assert!(matches!(error, IndexError::Corrupt { .. }), "{name}: {error:?}");
-        assert!(error.to_string().contains("index the documents again"));
-        Index::discard(dir.path()).unwrap();
-        let index = Index::open(dir.path()).unwrap();
+        assert!(error.to_string().contains("rebuilt at the next start"));
+        // Damage that only a search came upon is remembered, too.
+        assert!(matches!(reopened(&dir).await, Err(IndexError::Corrupt { .. })), "{name}");
+        let aside = Index::set_aside(&dir, DateTime::UNIX_EPOCH).unwrap();
+        assert_ne!(aside, Index::set_aside(&dir, DateTime::UNIX_EPOCH).unwrap());
+        assert!(fs::read_dir(&aside).unwrap().count() > 1, "{name}: the evidence is kept");
+        let index = Index::open(&dir).unwrap();
         index.put(document("a", "w", "", "tide")).await.unwrap();
         assert_eq!(found(&index, "tide").await, ["a"], "{name}");
     }

@@ -86,7 +86,8 @@ impl Writer {
             shared.flushes.fetch_add(1, Ordering::Relaxed);
             opened.reader.reload()
         });
-        if result.is_err() {
+        if let Err(error) = &result {
+            shared.examine(opened, error);
             // After a failure the engine's writer is of no more use, and what it holds must not be flushed with
             // the next batch: its callers were told that it failed.
             self.engine = None;

@@ -13,7 +13,8 @@ use tidewire::{Context, Draft, HandlerError, SchemaError};
 
 use super::{index_error, objects_error};
 use crate::chunk::{ChunkOptions, split};
-use crate::index::{Index, IndexedDocument};
+use crate::index::Index;
+use crate::view::{DocumentView, life};
 
 /// Puts a document into the full-text index.
 pub struct Indexing {
@@ -34,15 +35,10 @@ impl Part for Indexing {
         let bytes = self.objects.get(&object).await.map_err(objects_error)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let chunks = split(&text, ChunkOptions::default()).len() as u64;
-        let document = IndexedDocument {
-            id: request.document_id.clone(),
-            workspace: request.workspace.clone(),
-            title: request.title.clone(),
-            text,
-            media_type: "text/plain".into(),
-            ingested: cx.now(),
-        };
-        self.index.put(document).await.map_err(index_error)?;
+        let stream = life(cx.store().as_ref(), &request.document_id).await?;
+        let view = DocumentView::fold(&stream, |_| String::new())?;
+        let unknown = || HandlerError::permanent("index.invalid", "the document was never submitted");
+        self.index.put(view.ok_or_else(unknown)?.entry(text)).await.map_err(index_error)?;
         Ok(DocumentIndexed { document_id: request.document_id.clone(), chunks })
     }
 

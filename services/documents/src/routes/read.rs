@@ -14,17 +14,14 @@ use tidewire::store::DocumentQuery;
 use super::{Desk, workspace};
 use crate::listing::LISTING;
 use crate::submit::SAGA;
-use crate::view::DocumentView;
-
-/// More events than a document can have: every step asked, answered, undone, with retries.
-const MAX_LIFE: usize = 1_000;
+use crate::view::{DocumentView, life};
 
 pub async fn one(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Json<DocumentView>, Problem> {
     view(&desk, &id).await.map(Json)
 }
 
 async fn view(desk: &Desk, id: &str) -> Result<DocumentView, Problem> {
-    let stream = desk.ports.store.stream(&events::document::key(id), 0, MAX_LIFE).await?;
+    let stream = life(desk.ports.store.as_ref(), id).await?;
     let saga = |event: &str| saga_id(SAGA, event).to_string();
     let view = DocumentView::fold(&stream, saga).map_err(Problem::internal)?;
     view.ok_or_else(|| Problem::not_found(format!("there is no document `{}`", id.escape_default())))
