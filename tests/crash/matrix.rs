@@ -103,6 +103,8 @@ fn later_hit(point: &str, n: usize) -> Option<u32> {
     match point {
         // How many effects share a round is up to the machine.
         "effect.after_call" => None,
+        // Saved every now and then, not per batch.
+        "relay.after_cursor" => Some(2),
         "consume.after_park" => u32::try_from(SMALL.bad_documents).ok(),
         _ => u32::try_from(n + 2).ok(),
     }
