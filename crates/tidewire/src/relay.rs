@@ -17,6 +17,10 @@ use crate::telemetry::metrics;
 /// The collection that holds the cursors.
 const CURSORS: &str = "relay_cursor";
 
+/// How often the cursor is saved while events flow: what is published again after a crash, and recognised by the
+/// broker. More often would only be more commits.
+const SAVE_EVERY: Duration = Duration::from_millis(50);
+
 /// Waits after a failed publish: for ever, while the lease is held. The oldest unpublished event is the alarm.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 
@@ -109,7 +113,7 @@ impl Relay {
             relay: self,
             fence,
             cursor,
-            saved: SaveCursor { at: cursor, running: None },
+            saved: SaveCursor { at: cursor, begun: Instant::now(), running: None },
             renewed: Instant::now(),
             failures: 0,
         };
@@ -159,6 +163,8 @@ struct Tenure<'a> {
 /// The cursor in the store, which may lag behind: it only decides how much is published again.
 struct SaveCursor {
     at: Position,
+    /// The last save.
+    begun: Instant,
     running: Option<(Position, JoinHandle<Result<(), StoreError>>)>,
 }
 
@@ -170,8 +176,9 @@ impl Tenure<'_> {
             return Err(StoreError::Unavailable("failpoint".into()));
         }
         if batch.is_empty() {
-            self.save(true).await?;
-            let patience = (self.relay.options.lease_ttl / 3).min(Duration::from_secs(1));
+            self.save(false).await?;
+            let idle = (self.relay.options.lease_ttl / 3).min(Duration::from_secs(1));
+            let patience = if self.saved.at < self.cursor { SAVE_EVERY } else { idle };
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.relay.ports.store.wait(self.cursor, patience) => {}
@@ -267,7 +274,8 @@ impl Tenure<'_> {
         }
     }
 
-    /// Saves the cursor behind the loop's back, one write at a time; `settle` waits until it is saved.
+    /// Saves the cursor behind the loop's back, one write at a time and every now and then; `settle` does it now,
+    /// and waits until it is saved.
     async fn save(&mut self, settle: bool) -> Result<(), StoreError> {
         if let Some((position, running)) = self.saved.running.take_if(|(_, running)| settle || running.is_finished()) {
             match running.await {
@@ -279,7 +287,9 @@ impl Tenure<'_> {
                 return Err(StoreError::Unavailable("failpoint".into()));
             }
         }
-        if self.saved.running.is_none() && self.saved.at < self.cursor {
+        let is_due = settle || self.saved.begun.elapsed() >= SAVE_EVERY;
+        if is_due && self.saved.running.is_none() && self.saved.at < self.cursor {
+            self.saved.begun = Instant::now();
             let commit = self.cursor_commit()?;
             let store = Arc::clone(&self.relay.ports.store);
             let running = tokio::spawn(async move { store.commit(commit).await.map(|_| ()) });
