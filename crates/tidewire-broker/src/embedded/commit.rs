@@ -41,6 +41,14 @@ struct Intake {
     admitted: usize,
 }
 
+/// The last moment at which nothing is durable yet.
+fn before_sync() -> Result<Instant, BrokerError> {
+    match failpoint::reach("broker.before_sync") {
+        Asked::Fail => Err(BrokerError::Unavailable("failpoint".into())),
+        Asked::Nothing => Ok(Instant::now()),
+    }
+}
+
 pub(super) type Places = Vec<(Arc<Group>, Snapshot)>;
 
 impl Writer {
@@ -135,25 +143,16 @@ impl Writer {
     }
 
     async fn transact(&mut self, intake: &mut Intake, places: &Places, damaged: &[Damage]) -> Result<(), BrokerError> {
-        let written = self.write(intake, places, damaged).await;
-        let written = match written {
-            Ok(()) if failpoint::reach("broker.before_sync") == Asked::Fail => {
-                Err(BrokerError::Unavailable("failpoint".into()))
-            }
-            written => written,
-        };
+        let mut sealing = None;
+        let written = self.write(intake, places, damaged, &mut sealing).await;
         if let Err(error) = written {
             self.rollback().await;
+            if sealing.is_some() {
+                self.check_commit(!intake.rows.is_empty(), &error).await;
+            }
             return Err(error);
         }
-        let began = Instant::now();
-        let committed = self.execute("commit").await;
-        self.flush = began.elapsed();
-        if let Err(error) = committed {
-            self.rollback().await;
-            self.check_commit(!intake.rows.is_empty(), &error).await;
-            return Err(error);
-        }
+        self.flush = sealing.map(|began| began.elapsed()).unwrap_or_default();
         // The commit stands: failing here would be a lie that the caller's next try uncovers.
         let _ = failpoint::reach("broker.after_sync");
         self.commits += 1;
@@ -161,19 +160,37 @@ impl Writer {
         Ok(())
     }
 
-    async fn write(&mut self, intake: &mut Intake, places: &Places, damaged: &[Damage]) -> Result<(), BrokerError> {
+    /// Writes and commits, in one round trip where it can. `sealing` is set once the commit is on its way.
+    async fn write(
+        &mut self,
+        intake: &mut Intake,
+        places: &Places,
+        damaged: &[Damage],
+        sealing: &mut Option<Instant>,
+    ) -> Result<(), BrokerError> {
         let at = self.shared.clock.now();
+        let is_alone = intake.names.is_empty() && damaged.is_empty() && places.len() <= MAX_PLACES;
         let (mut begin, mut after) = (true, self.head);
         let (first_places, more_places) = places.split_at(places.len().min(MAX_PLACES));
         let chunks = intake.rows.len().div_ceil(MAX_ROWS);
         for (index, rows) in intake.rows.chunks_mut(MAX_ROWS).enumerate() {
-            let places = if index + 1 == chunks { first_places } else { &[] };
-            self.write_chunk(begin, (after, at.timestamp_millis()), rows, places).await?;
+            let is_last = index + 1 == chunks;
+            let places = if is_last { first_places } else { &[] };
+            if is_last && is_alone {
+                *sealing = Some(before_sync()?);
+            }
+            self.write_chunk((begin, sealing.is_some()), (after, at.timestamp_millis()), rows, places).await?;
             begin = false;
             after += rows.len() as u64;
         }
         if begin {
-            self.write_chunk(true, (after, 0), &mut [], first_places).await?;
+            if is_alone {
+                *sealing = Some(before_sync()?);
+            }
+            self.write_chunk((true, sealing.is_some()), (after, 0), &mut [], first_places).await?;
+        }
+        if sealing.is_some() {
+            return Ok(());
         }
         self.write_places(more_places).await?;
         for (id, text) in &intake.names {
@@ -191,18 +208,19 @@ impl Writer {
                 .await
                 .map_err(from_sqlx)?;
         }
-        Ok(())
+        *sealing = Some(before_sync()?);
+        self.execute("commit").await
     }
 
-    /// One round trip: entries after (`after`, at this time), and places.
+    /// One round trip: entries after (`after`, at this time), and places; with `begin` and `commit` or without.
     async fn write_chunk(
         &mut self,
-        begin: bool,
+        (begin, commit): (bool, bool),
         (after, at): (u64, i64),
         rows: &mut [Row],
         places: &[(Arc<Group>, Snapshot)],
     ) -> Result<(), BrokerError> {
-        let shape = Shape::of(begin, rows.len(), places.len());
+        let shape = Shape::of(begin, rows.len(), places.len(), commit);
         let mut query = sqlx::query(AssertSqlSafe(self.statements.text(shape)));
         for _ in rows.len()..shape.rows {
             for _ in 0..ROW_WIDTH {
@@ -254,7 +272,7 @@ impl Writer {
 
     pub(super) async fn write_places(&mut self, places: &[(Arc<Group>, Snapshot)]) -> Result<(), BrokerError> {
         for chunk in places.chunks(MAX_PLACES) {
-            self.write_chunk(false, (self.head, 0), &mut [], chunk).await?;
+            self.write_chunk((false, false), (self.head, 0), &mut [], chunk).await?;
         }
         Ok(())
     }

@@ -17,22 +17,23 @@ const PLACES: [usize; 3] = [1, 4, MAX_PLACES];
 pub(super) const ROW_WIDTH: usize = 6;
 pub(super) const PLACE_WIDTH: usize = 5;
 
-/// The statement of one round trip: `begin` or not, and for how many entries and groups.
+/// The statement of one round trip: `begin` or not, for how many entries and groups, `commit` or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
     pub begin: bool,
     pub rows: usize,
     pub places: usize,
+    pub commit: bool,
 }
 
 impl Shape {
     /// The smallest shape that takes so many; at most [`MAX_ROWS`] and [`MAX_PLACES`].
-    pub(super) fn of(begin: bool, rows: usize, places: usize) -> Self {
+    pub(super) fn of(begin: bool, rows: usize, places: usize, commit: bool) -> Self {
         let fit = |sizes: &[usize], count: usize| match count {
             0 => 0,
             _ => sizes.iter().copied().find(|size| *size >= count).unwrap_or(count),
         };
-        Self { begin, rows: fit(&ROWS, rows), places: fit(&PLACES, places) }
+        Self { begin, rows: fit(&ROWS, rows), places: fit(&PLACES, places), commit }
     }
 }
 
@@ -69,6 +70,9 @@ fn write(shape: Shape) -> Arc<str> {
              from (values {rows}) as new where grp.id = new.column1;"
         );
     }
+    if shape.commit {
+        sql.push_str("commit;");
+    }
     sql.into()
 }
 
@@ -83,11 +87,11 @@ mod tests {
 
     #[test]
     fn fills_up_to_the_next_size() {
-        assert_eq!(Shape::of(true, 0, 0), Shape { begin: true, rows: 0, places: 0 });
-        assert_eq!(Shape::of(false, 5, 2), Shape { begin: false, rows: 16, places: 4 });
-        assert_eq!(Shape::of(false, MAX_ROWS, MAX_PLACES), Shape { begin: false, rows: 256, places: 8 });
-        let text = Statements::default().text(Shape::of(true, 3, 1));
+        assert_eq!(Shape::of(true, 0, 0, false), Shape { begin: true, rows: 0, places: 0, commit: false });
+        assert_eq!(Shape::of(false, 5, 2, true), Shape { begin: false, rows: 16, places: 4, commit: true });
+        assert_eq!(Shape::of(false, MAX_ROWS, MAX_PLACES, false).rows, MAX_ROWS);
+        let text = Statements::default().text(Shape::of(true, 3, 1, true));
         assert_eq!(text.matches('?').count(), 4 * ROW_WIDTH + PLACE_WIDTH);
-        assert!(text.starts_with("begin immediate;"));
+        assert!(text.starts_with("begin immediate;") && text.ends_with("commit;"));
     }
 }

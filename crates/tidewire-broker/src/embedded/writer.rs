@@ -24,9 +24,9 @@ use crate::wire::Mark;
 const MAX_COMMIT_EVENTS: usize = 1_024;
 /// The most bytes in one commit, above one publish.
 const MAX_COMMIT_BYTES: usize = 8 << 20;
-/// A flush that takes longer than this is worth waiting for those who were just answered. During a quicker one
-/// they had better prepare their next publish than wait for each other.
-const SLOW_FLUSH: Duration = Duration::from_micros(500);
+/// Writing and flushing a commit that takes longer than this is worth waiting for those who were just answered.
+/// During a quicker one they had better prepare their next publish than wait for each other.
+const SLOW_FLUSH: Duration = Duration::from_millis(1);
 /// How long an acknowledgement may wait for others to share its commit with.
 const ACK_WAIT: Duration = Duration::from_millis(20);
 /// How often upkeep looks for something to do.

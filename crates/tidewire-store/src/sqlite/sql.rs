@@ -96,11 +96,6 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// One that begins with a statement without values.
-    pub(super) fn beginning(statement: &str) -> Self {
-        Self { text: statement.to_owned(), ..Self::default() }
-    }
-
     /// Adds a statement for all of `items`, if there are any.
     pub(super) fn add<T>(&mut self, rows: &Rows, items: &[T], mut bind: impl FnMut(&T, &mut Args)) {
         for chunk in items.chunks(MAX_ROWS) {
@@ -117,6 +112,16 @@ impl Script {
                 self.args.add(None::<i64>);
             }
         }
+    }
+
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.text.is_empty()
+    }
+
+    /// Adds a statement without values.
+    pub(super) fn then(&mut self, statement: &str) {
+        self.text.push_str(statement);
     }
 
     /// Sends it.

@@ -87,23 +87,12 @@ const SETTLED: Rows = Rows {
     tail: ") as v where effect.id = v.column1 and effect.state = 0",
 };
 
-/// What writing changed that planning could not know.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    /// How many events are no longer being tried again.
-    pub attempts_gone: u64,
-}
-
 impl Writes<'_> {
-    /// Begins a transaction and writes everything, for the caller to commit. `recorded`: the moment the log takes the events;
-    /// `attempts`: whether any event is being tried again.
-    pub(super) async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        recorded: &Any,
-        attempts: bool,
-    ) -> Result<Written, sqlx::Error> {
-        let mut log = Script::beginning("begin immediate;");
+    /// Everything to be written, as one transaction still to be committed, in two scripts: in one there would be
+    /// too many combinations of sizes to keep prepared. `recorded`: the moment the log takes the events.
+    pub(super) fn scripts(&self, recorded: &Any) -> (Script, Script) {
+        let mut log = Script::default();
+        log.then("begin immediate;");
         log.add(&CONSUMERS, &self.consumers, |(id, name), args| {
             args.add(*id).add(*name);
         });
@@ -112,12 +101,6 @@ impl Writes<'_> {
         });
         self.write_events(&mut log, recorded);
         log.add(&MARKS, &self.marks, bind_mark);
-        log.run(connection).await?;
-        let mut written = Written::default();
-        if attempts {
-            written.attempts_gone = MARKS_DONE.execute(connection, &self.marks, bind_mark).await?;
-        }
-        // A script of its own: together there would be too many combinations of sizes to keep prepared.
         let mut rest = Script::default();
         self.write_documents(&mut rest);
         // Before parking: a parked event may be parked again in place of itself.
@@ -128,8 +111,12 @@ impl Writes<'_> {
         self.write_timers(&mut rest);
         self.write_effects(&mut rest, recorded);
         self.write_rest(&mut rest);
-        rest.run(connection).await?;
-        Ok(written)
+        (log, rest)
+    }
+
+    /// Within the transaction: events that are handled are no longer being tried again. Answers how many.
+    pub(super) async fn end_attempts(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        MARKS_DONE.execute(connection, &self.marks, bind_mark).await
     }
 
     fn write_events(&self, script: &mut Script, recorded: &Any) {
