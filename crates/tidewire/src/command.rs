@@ -14,8 +14,9 @@ use tidewire_core::{
 use crate::ports::Ports;
 
 /// How often a command is decided again after losing a race. In one process commands of a key take turns, so
-/// losing means another process; more than this is a storm, and the caller should hear of it.
-const MAX_CONFLICTS: u32 = 16;
+/// losing means another process, and one that decides without a pause wins many times in a row. After this many
+/// tries, about a second, it is a storm, and the caller should hear of it.
+const MAX_CONFLICTS: u32 = 64;
 /// Events read at once while loading.
 const LOAD_PAGE: usize = 500;
 /// Aggregates kept in memory between commands: the expected version makes a stale one harmless.
