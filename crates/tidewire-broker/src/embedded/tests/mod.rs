@@ -3,7 +3,6 @@
 mod crash;
 mod files;
 mod limits;
-mod speed;
 
 use std::path::Path;
 use std::sync::Arc;
