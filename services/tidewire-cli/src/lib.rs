@@ -35,10 +35,6 @@ use failure::Failure;
 use output::Output;
 use session::Session;
 
-/// Threads for files and analyses. Disks want no more, and glibc keeps an arena of memory for each that it gives
-/// back late: with tokio's 512 a folder of documents left twice the memory behind.
-const BLOCKING_THREADS: usize = 8;
-
 /// The whole program: `args` with the program's name first, `env` instead of the process's own environment.
 ///
 /// Called with the hidden command `extract-child` it becomes the process that extracts the text of one document,
@@ -81,7 +77,6 @@ fn run_command(session: &Session, command: &Command) -> Result<(), Failure> {
             tidewire::install_tls();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
-                .max_blocking_threads(BLOCKING_THREADS)
                 .build()
                 .map_err(|error| Failure::new(Exit::Error, "command.failed", format!("no runtime: {error}")))?;
             let ended = runtime.block_on(run_async(session, command, &mut output));
