@@ -33,11 +33,13 @@ pub struct RelayOptions {
     pub batch: usize,
     /// How long the lease lasts without renewal.
     pub lease_ttl: Duration,
+    /// How often it is renewed; at least three times within its life, whatever is asked for.
+    pub lease_renew: Duration,
 }
 
 impl Default for RelayOptions {
     fn default() -> Self {
-        Self { shard: (0, 1), batch: 512, lease_ttl: Duration::from_secs(15) }
+        Self { shard: (0, 1), batch: 512, lease_ttl: Duration::from_secs(15), lease_renew: Duration::from_secs(5) }
     }
 }
 
@@ -260,7 +262,8 @@ impl Tenure<'_> {
     }
 
     async fn renew(&mut self) -> Result<(), StoreError> {
-        if self.renewed.elapsed() < self.relay.options.lease_ttl / 3 {
+        let options = &self.relay.options;
+        if self.renewed.elapsed() < options.lease_renew.min(options.lease_ttl / 3) {
             return Ok(());
         }
         let asked = Instant::now();

@@ -8,8 +8,12 @@ use tidewire::{Ports, Service};
 pub fn service(ports: &Ports, config: &Config) -> Service {
     let shards = u8::try_from(config.relay.shards).unwrap_or(64).clamp(1, 64);
     (0..shards).fold(Service::new("outbox-publisher"), |service, index| {
-        let options =
-            RelayOptions { shard: (index, shards), batch: config.relay.batch, lease_ttl: config.relay.lease_ttl };
+        let options = RelayOptions {
+            shard: (index, shards),
+            batch: config.relay.batch,
+            lease_ttl: config.relay.lease_ttl,
+            lease_renew: config.relay.lease_renew,
+        };
         let relay = Relay::new(ports, options);
         service.background("relay", |stop| relay.run(stop))
     })

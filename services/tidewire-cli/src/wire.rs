@@ -35,6 +35,7 @@ async fn open_store(config: &Config, dir: &Path, clock: Arc<dyn Clock>) -> Resul
     let options = SqliteOptions {
         readers: u32::try_from(config.store.readers).unwrap_or(u32::MAX),
         group_commits: config.store.group_commits_max,
+        queue: config.store.queue,
         on_flush: Some(|commits, took| {
             metrics::commit_group(commits);
             metrics::commit_seconds(took);

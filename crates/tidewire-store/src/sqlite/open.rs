@@ -20,7 +20,7 @@ use super::options::SqliteOptions;
 use super::parking::Tally;
 use super::state::State;
 use super::store::SqliteStore;
-use super::writer::{QUEUE, Writer};
+use super::writer::Writer;
 
 /// The oldest SQLite we trust: before it, two connections that reset the write-ahead log at the same moment could
 /// lose a commit.
@@ -65,7 +65,7 @@ impl SqliteStore {
         let log_id = log_id(&mut connection).await?;
         let state = State::load(&mut connection).await?;
         let (head, head_seen) = watch::channel(Position(state.head));
-        let (requests, receiver) = mpsc::channel(QUEUE);
+        let (requests, receiver) = mpsc::channel(options.queue.max(1));
         let parking = Arc::new(Tally::new(state.parked));
         let writer = Writer {
             connection,

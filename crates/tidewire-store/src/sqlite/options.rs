@@ -16,6 +16,8 @@ pub struct SqliteOptions {
     /// The most bytes of commits in one transaction, so that no group delays the next for long. A larger commit
     /// travels alone.
     pub group_bytes: usize,
+    /// How many requests wait for the writer before callers wait to be let in: by default two full groups.
+    pub queue: usize,
     /// Told of every flush: how many commits shared it, and how long it took. For metrics; to return at once.
     pub on_flush: Option<fn(usize, Duration)>,
 }
@@ -30,6 +32,6 @@ impl SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         let dir = PathBuf::from("tidewire-data");
-        Self { dir, readers: 4, group_commits: 512, group_bytes: 8 << 20, on_flush: None }
+        Self { dir, readers: 4, group_commits: 512, group_bytes: 8 << 20, queue: 1_024, on_flush: None }
     }
 }

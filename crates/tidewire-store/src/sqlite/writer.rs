@@ -19,8 +19,6 @@ use super::parking::Tally;
 use super::plan::{Plan, Writes};
 use super::state::{State, Stream};
 
-/// How many requests wait for the writer before callers wait to be let in: two full groups.
-pub(super) const QUEUE: usize = 1_024;
 /// How often the writer lets other tasks run before it takes a group: those it just answered come back with
 /// their next commit, and would otherwise miss this group by a moment.
 const GATHERING_ROUNDS: usize = 4;

@@ -75,8 +75,8 @@ pub static KEYS: &[Key] = &[
     Key::new(
         "store.queue",
         count(16, 1_000_000, "commits"),
-        "4096",
-        "Commits that may wait for the writer. Beyond it a commit is refused as busy instead of taking memory.",
+        "1024",
+        "Commits that may wait for the writer. Beyond it callers wait to be let in, instead of taking memory.",
     ),
     Key::new(
         "broker.url",
