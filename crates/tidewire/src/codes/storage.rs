@@ -61,7 +61,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "commit.fenced",
         "another instance has taken over",
         "The lease under which this commit was made has passed to another instance, because this one paused longer than its time to live. The commit was refused, so nothing happened twice.",
-        "Nothing needs to be done: the new holder goes on. If it happens often, the process is being paused; look for CPU throttling and swapping, or raise relay.lease_ttl or saga.lease_ttl.",
+        "Nothing needs to be done: the new holder goes on. If it happens often, the process is being paused; look for CPU throttling and swapping, or raise relay.lease_ttl.",
     ),
     e(
         "broker.full",

@@ -24,7 +24,6 @@ const RULES: &[AtLeast] = &[
         "a handler near its limit would see its event delivered again while it still works",
     ),
     at_least("relay.lease_ttl", 2, &["relay.lease_renew"], "one late renewal would lose the lease"),
-    at_least("saga.lease_ttl", 2, &["saga.lease_renew"], "one late renewal would lose the lease"),
     at_least("consume.backoff_max", 1, &["consume.backoff_initial"], "the first wait would be longer than the longest"),
     at_least(
         "broker.dedupe_window",
@@ -187,7 +186,6 @@ mod tests {
             (vec![("broker.ack_wait", "15s")], ["broker.ack_wait = 15s", "consume.handler_timeout = 10s"]),
             (vec![("consume.handler_timeout", "20s")], ["broker.ack_wait = 30s", "consume.handler_timeout = 20s"]),
             (vec![("relay.lease_ttl", "9s")], ["relay.lease_ttl = 9s", "relay.lease_renew = 5s"]),
-            (vec![("saga.lease_renew", "10s")], ["saga.lease_ttl = 15s", "saga.lease_renew = 10s"]),
             (vec![("consume.backoff_initial", "6m")], ["consume.backoff_max = 5m", "consume.backoff_initial = 6m"]),
             (
                 vec![("broker.dedupe_window", "1024"), ("relay.shards", "2")],

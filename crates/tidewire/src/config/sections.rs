@@ -144,10 +144,6 @@ section! {
         step_attempts: u32,
         /// Tries of an undo.
         undo_attempts: u32,
-        /// Life of the orchestrator's lease without renewal.
-        lease_ttl: Duration,
-        /// Time between renewals.
-        lease_renew: Duration,
     }
 }
 section! {

@@ -192,13 +192,6 @@ pub static KEYS: &[Key] = &[
         "12",
         "Tries of an undo before the saga stops as stuck, with the reason, for a person to decide.",
     ),
-    Key::new(
-        "saga.lease_ttl",
-        span(SECOND, 10 * MINUTE),
-        "15s",
-        "How long the timers of a dead orchestrator wait for a successor. At least twice saga.lease_renew.",
-    ),
-    Key::new("saga.lease_renew", span(100, 5 * MINUTE), "5s", "How often the orchestrator renews its lease."),
     Key::new("effects.concurrency", count(1, 1024, "effects"), "8", "Effects in progress at once, over all targets."),
     Key::new(
         "effects.max_attempts",
