@@ -7,6 +7,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
+#[cfg(feature = "nats")]
+pub mod jetstream;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod wire;
 
 pub use embedded::{EmbeddedBroker, EmbeddedOptions};

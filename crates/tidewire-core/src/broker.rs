@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::envelope::Envelope;
 
@@ -36,6 +36,9 @@ pub trait Broker: Send + Sync {
     /// with the log. Returns the cursor to go on from; an empty page is the end.
     async fn scan(&self, cursor: Option<String>, limit: usize) -> Result<(Vec<Envelope>, Option<String>), BrokerError>;
 
+    /// Which record this is and how far it reaches: what was acknowledged and is gone shows here first.
+    async fn extent(&self) -> Result<Extent, BrokerError>;
+
     /// What this broker can do.
     fn features(&self) -> Features;
 
@@ -48,6 +51,15 @@ pub trait Broker: Send + Sync {
 pub struct Published {
     /// The broker held the event already.
     pub duplicate: bool,
+}
+
+/// Which record a broker keeps and how far it reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Names this record: another one after it was wiped, restored or made anew, whatever its settings.
+    pub incarnation: String,
+    /// Goes up with every event stored and never down, unless stored events were lost.
+    pub last: u64,
 }
 
 /// How to join a group.
@@ -199,6 +211,13 @@ pub enum BrokerError {
     /// The broker's files were written by a newer build.
     #[error("the broker's files are of a newer build: {0}")]
     Newer(String),
+    /// The server is set up in a way that would break a promise: what differs, setting by setting. Set it right
+    /// there, or here.
+    #[error("the broker is not set up as it must be: {0}")]
+    Misconfigured(String),
+    /// The server refuses these credentials, or what they want to do. Trying again does not help.
+    #[error("the broker refuses access: {0}")]
+    Denied(String),
     /// The request makes no sense. A defect of the caller.
     #[error("the request is invalid: {0}")]
     Invalid(String),
@@ -222,6 +241,8 @@ impl BrokerError {
             Self::Locked(_) => "broker.locked",
             Self::Corrupt(_) => "broker.corrupt",
             Self::Newer(_) => "broker.newer",
+            Self::Misconfigured(_) => "broker.misconfigured",
+            Self::Denied(_) => "broker.denied",
             Self::Invalid(_) => "broker.invalid",
             Self::Closed => "broker.closed",
         }

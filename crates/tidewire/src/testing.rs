@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidewire_core::broker::{Features, Lag, Published, Subscribe};
+use tidewire_core::broker::{Extent, Features, Lag, Published, Subscribe};
 use tidewire_core::{
     Broker, BrokerError, Commit, Committed, Effect, Envelope, Event, ManualClock, Mark, Seen, Store, Subscription, Unit,
 };
@@ -44,6 +44,9 @@ impl Broker for NoBroker {
     }
     async fn scan(&self, _: Option<String>, _: usize) -> Result<(Vec<Envelope>, Option<String>), BrokerError> {
         Ok((Vec::new(), None))
+    }
+    async fn extent(&self) -> Result<Extent, BrokerError> {
+        Ok(Extent { incarnation: "none".into(), last: 0 })
     }
     fn features(&self) -> Features {
         Features {

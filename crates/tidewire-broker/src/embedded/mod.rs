@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
-use tidewire_core::broker::{Features, Lag, Published, Subscribe};
+use tidewire_core::broker::{Extent, Features, Lag, Published, Subscribe};
 use tidewire_core::{Broker, BrokerError, Clock, Envelope, Key, Subscription};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -124,7 +124,7 @@ impl EmbeddedBroker {
         let dir = &options.dir;
         std::fs::create_dir_all(dir).map_err(|error| error::from_io(&dir.display().to_string(), &error))?;
         let lock = Lock::take(&dir.join("broker.lock"))?;
-        let opened = open::open(&dir.join("broker.db"), clock.now()).await?;
+        let opened = open::open(&dir.join("broker.db"), clock.as_ref()).await?;
         let (for_writer, for_all) = opened.split();
         let shared = Arc::new(Shared {
             tail: Mutex::new(Tail::new(for_all.head, options.tail_bytes)),
@@ -138,6 +138,7 @@ impl EmbeddedBroker {
             used: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             damaged: AtomicU64::new(for_all.damaged),
+            incarnation: for_all.incarnation,
         });
         let mut writer = Writer::new(shared.clone(), for_writer, lock);
         writer.measure().await?;
@@ -308,6 +309,11 @@ impl Broker for EmbeddedBroker {
             }
         }
         Ok((Vec::new(), Some(position.to_string())))
+    }
+
+    async fn extent(&self) -> Result<Extent, BrokerError> {
+        let last = unpoisoned(&self.shared.tail).head();
+        Ok(Extent { incarnation: self.shared.incarnation.clone(), last })
     }
 
     fn features(&self) -> Features {

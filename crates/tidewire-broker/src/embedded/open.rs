@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection, SqlitePool};
-use tidewire_core::BrokerError;
+use tidewire_core::{BrokerError, Clock};
 use tokio::time::Instant;
 
 use super::error::{from_io, from_sqlx};
@@ -16,7 +16,7 @@ use super::group::Group;
 use super::place::{Place, Saved};
 use super::reader;
 use super::scheduler::{Filter, Scheduler};
-use super::schema::{APPLICATION_ID, MIN_SQLITE, PRAGMAS, TABLES, VERSION};
+use super::schema::{APPLICATION_ID, MIN_SQLITE, PRAGMAS, TABLES, TO_2, VERSION};
 
 /// Readers beside the writer: one for groups that are behind, one for scans.
 const READERS: u32 = 2;
@@ -37,11 +37,14 @@ pub(super) struct Opened {
     /// Per group: its names as stored and its stored window.
     pub stored: HashMap<i64, (String, usize)>,
     pub damaged: u64,
+    /// Names this file.
+    pub incarnation: String,
 }
 
 /// Opens or creates the file at `path`.
-pub(super) async fn open(path: &Path, now: DateTime<Utc>) -> Result<Opened, BrokerError> {
+pub(super) async fn open(path: &Path, clock: &dyn Clock) -> Result<Opened, BrokerError> {
     let what = path.display().to_string();
+    let (now, fresh) = (clock.now(), clock.id().to_string());
     let new = match std::fs::metadata(path) {
         Ok(file) => file.len() == 0,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -62,12 +65,14 @@ pub(super) async fn open(path: &Path, now: DateTime<Utc>) -> Result<Opened, Brok
         create(&mut connection).await?;
         sync_directory(path)?;
     }
+    let incarnation = name_file(&mut connection, fresh).await?;
     let clean = number(&mut connection, "select clean from meta").await? == 1;
     if !clean {
         tracing::warn!(file = what, "the broker was not closed in order: checking its file");
         check_whole(&mut connection).await?;
     }
     let mut opened = load(connection, readers(options), clean, now).await?;
+    opened.incarnation = incarnation;
     mark_open(&mut opened, clean, now).await?;
     Ok(opened)
 }
@@ -117,10 +122,20 @@ async fn check_owner(connection: &mut SqliteConnection, what: &str) -> Result<()
     if version > VERSION {
         return Err(BrokerError::Newer(format!("{what} has version {version}; this build knows up to {VERSION}")));
     }
+    if version == 1 {
+        return execute(connection, TO_2).await;
+    }
     if version < VERSION {
         return Err(BrokerError::Corrupt(format!("{what} has version {version}, which never was")));
     }
     Ok(())
+}
+
+/// A file is named once, when it is made (or was made before files had names).
+async fn name_file(connection: &mut SqliteConnection, fresh: String) -> Result<String, BrokerError> {
+    let sql =
+        "update meta set incarnation = case incarnation when '' then ? else incarnation end returning incarnation";
+    sqlx::query(sql).bind(fresh).fetch_one(connection).await.and_then(|row| row.try_get(0)).map_err(from_sqlx)
 }
 
 async fn set_pragmas(connection: &mut SqliteConnection, new: bool) -> Result<(), BrokerError> {
@@ -191,6 +206,7 @@ async fn load(
         groups: BTreeMap::new(),
         stored: HashMap::new(),
         damaged: damaged as u64,
+        incarnation: String::new(),
     };
     let rows = sqlx::query("select id, name, names, window, cursor, beyond, counted, place from grp")
         .fetch_all(&mut opened.connection)

@@ -4,7 +4,7 @@
 pub(super) const APPLICATION_ID: i64 = 0x5457_4252;
 
 /// What `pragma user_version` says. Goes up with every change to the tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The oldest SQLite that is free of the bug that corrupts files when a write-ahead log is reset.
 pub(super) const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -12,9 +12,10 @@ pub(super) const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// The tables. The log has no index but its own order: every further one would cost each publish more than the
 /// publish itself.
 pub(super) const TABLES: &str = "
-    -- One row for the whole file. clean: nothing is in doubt since the last close.
-    create table meta (one integer primary key check (one = 1), clean integer not null) strict;
-    insert into meta values (1, 1);
+    -- One row for the whole file. clean: nothing is in doubt since the last close. incarnation: names this file.
+    create table meta (
+        one integer primary key check (one = 1), clean integer not null, incarnation text not null default '') strict;
+    insert into meta (one, clean) values (1, 1);
 
     -- The names of event types.
     create table name (id integer primary key, text text not null unique) strict;
@@ -36,6 +37,11 @@ pub(super) const TABLES: &str = "
     create table damaged (
         seq integer not null, grp integer not null, reason text not null, at integer not null,
         primary key (seq, grp)) strict, without rowid;
+";
+
+/// From version 1 to 2.
+pub(super) const TO_2: &str = "
+    begin immediate; alter table meta add column incarnation text not null default ''; pragma user_version = 2; commit;
 ";
 
 /// The pragmas of every connection and what reading them back must give.

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub commits: AtomicU64,
     /// Damaged entries on record.
     pub damaged: AtomicU64,
+    /// Names the file.
+    pub incarnation: String,
 }
 
 /// One event on its way into the log.

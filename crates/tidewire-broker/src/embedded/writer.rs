@@ -294,7 +294,14 @@ impl Opened {
     pub(super) fn split(self) -> (OpenedWriter, OpenedShared) {
         let writer =
             OpenedWriter { connection: self.connection, names: self.names, stored: self.stored, head: self.head };
-        (writer, OpenedShared { readers: self.readers, groups: self.groups, head: self.head, damaged: self.damaged })
+        let shared = OpenedShared {
+            readers: self.readers,
+            groups: self.groups,
+            head: self.head,
+            damaged: self.damaged,
+            incarnation: self.incarnation,
+        };
+        (writer, shared)
     }
 }
 
@@ -304,4 +311,5 @@ pub(super) struct OpenedShared {
     pub groups: std::collections::BTreeMap<String, Arc<Group>>,
     pub head: u64,
     pub damaged: u64,
+    pub incarnation: String,
 }

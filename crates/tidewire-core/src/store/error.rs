@@ -35,6 +35,12 @@ pub enum StoreError {
     /// What is stored is damaged. Stop, keep the files, restore.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// The server refuses these credentials, or what they want to do. Nothing was written; trying again does not help.
+    #[error("the store refuses access: {0}")]
+    Denied(String),
+    /// The server is of a version, or set up in a way, that would break a promise: what differs. Set it right there.
+    #[error("the store is not set up as it must be: {0}")]
+    Misconfigured(String),
     /// Another process has the store open.
     #[error("the store is in use: {0}")]
     Locked(String),
@@ -108,6 +114,8 @@ impl StoreError {
             Self::Unknown(_) => "commit.unknown",
             Self::Invalid(_) => "commit.invalid",
             Self::Corrupt(_) => "store.corrupt",
+            Self::Denied(_) => "store.denied",
+            Self::Misconfigured(_) => "store.misconfigured",
             Self::Locked(_) => "store.locked",
             Self::Newer { .. } => "store.newer",
         }

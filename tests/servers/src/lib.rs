@@ -1,0 +1,1 @@
+//! Real servers for tests: got, started, hurt and ended by the tests themselves.
