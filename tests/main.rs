@@ -5,6 +5,7 @@
 #[path = "bench/harness/mod.rs"]
 mod bench;
 mod cli;
+mod conformance;
 mod crash;
 mod flow;
 mod house;

@@ -14,6 +14,7 @@
 pub mod aggregate;
 pub mod backoff;
 pub mod broker;
+pub mod cesql;
 pub mod clock;
 pub mod commit;
 pub mod draft;

@@ -44,7 +44,8 @@ impl Envelope {
     }
 }
 
-fn timestamp(time: &DateTime<Utc>) -> String {
+/// A time as CloudEvents writes it.
+pub(crate) fn timestamp(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 

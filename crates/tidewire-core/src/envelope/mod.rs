@@ -5,6 +5,7 @@ mod json;
 
 pub use attribute::{Attribute, is_attribute_name};
 pub use json::json_depth;
+pub(crate) use json::timestamp;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,3 @@
+//! What others have written down, run against this house.
+
+mod cesql;
