@@ -7,6 +7,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod embedded;
+// Each of the two needs nearly all of it.
+#[cfg_attr(not(all(feature = "nats", feature = "kafka")), allow(dead_code))]
+#[cfg(any(feature = "nats", feature = "kafka"))]
+mod hand;
 #[cfg(feature = "nats")]
 pub mod jetstream;
 #[cfg(feature = "kafka")]
