@@ -12,8 +12,7 @@ pub const MAX_TYPE_BYTES: usize = 128;
 /// The type of an event: what happened, and the version of the schema its data follows.
 ///
 /// Written `user.followed.v1` on the wire (the CloudEvents `type` attribute). The name is lower case,
-/// in the past tense, dotted from the domain inwards; the first part is the *domain* and names the
-/// broker stream it travels in.
+/// in the past tense, dotted from the domain inwards; the first part is the *domain*.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventType {
     name: Cow<'static, str>,

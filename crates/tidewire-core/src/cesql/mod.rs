@@ -57,7 +57,7 @@ pub trait Attributes {
 }
 
 /// A parsed expression. Cheap to evaluate any number of times, by any number of threads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expression {
     root: Node,
     text: Box<str>,

@@ -7,7 +7,7 @@ use super::value::Value;
 use super::{MAX_DEPTH, MAX_EXPRESSION_BYTES, function};
 
 /// A node of the tree.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Literal(Value<'static>),
     /// Its name, in lower case.

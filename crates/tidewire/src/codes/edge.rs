@@ -28,6 +28,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "Begin again without `cursor` and hand each page's `cursor` back as it is, with the same filters.",
     ),
     e(
+        "filter.invalid",
+        "the filter is not CloudEvents SQL",
+        "A filter is an expression in CloudEvents SQL 1.0 over the attributes of an event. This one cannot be parsed, or calls a function that does not exist, so it could never let an event pass.",
+        "The detail names the place and what was expected there. Examples: `type LIKE 'user.%'`, `partitionkey = 'user/42' AND sequence > 5`, `EXISTS expirytime`. Data is not visible to filters, only attributes.",
+    ),
+    e(
         "http.idempotency_conflict",
         "the same idempotency key with another body",
         "This Idempotency-Key was used before for a request with another body. Repeating it would be ambiguous, so nothing was done.",

@@ -3,25 +3,28 @@
 use std::sync::Arc;
 
 use axum::extract::Query;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
-use tidewire::Key;
+use tidewire::cesql::Expression;
 use tidewire::http::Problem;
 use tidewire::store::Selection;
+use tidewire::{Envelope, Key};
 
 use super::check::unknown_type;
 
 /// Patterns in one filter.
 const MAX_PATTERNS: usize = 50;
 
-/// Which events: `?type=user.*,document.ingested&key=user/42&correlation=…&id=…`. Every part that is there must
-/// hold. A type is a name without its version, or a prefix of names that ends in `.*`.
+/// Which events: `?type=user.*,document.ingested&key=user/42&correlation=…&id=…&filter=…`. Every part that is there
+/// must hold. A type is a name without its version, or a prefix of names that ends in `.*`; `filter` is CloudEvents
+/// SQL. Types, keys, flows and ids are found through the log's indexes; `filter` looks at each event they leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub names: Vec<String>,
     pub key: Option<Key>,
     pub correlation: Option<String>,
     pub id: Option<String>,
+    pub expression: Option<Expression>,
 }
 
 #[derive(Deserialize)]
@@ -39,9 +42,12 @@ impl Filter {
     /// like nothing happening.
     pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
         let Query(raw) = Query::<Raw>::try_from_uri(uri).map_err(Problem::invalid)?;
-        let filter = raw.filter.as_deref().map(|filter| filter.strip_prefix("type=").unwrap_or(filter));
+        let expression = raw.filter.as_deref().map(Expression::filter).transpose().map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "filter.invalid", format!("`filter` is no CloudEvents SQL: {error}"))
+                .with("position", error.at + 1)
+        })?;
         let mut names = Vec::new();
-        for patterns in [raw.ty.as_deref(), filter].into_iter().flatten() {
+        if let Some(patterns) = &raw.ty {
             let patterns: Vec<&str> = patterns.split(',').map(str::trim).collect();
             if patterns.len() > MAX_PATTERNS {
                 return Err(Problem::invalid(format!("at most {MAX_PATTERNS} types are taken in one filter")));
@@ -53,7 +59,12 @@ impl Filter {
         names.sort_unstable();
         names.dedup();
         let key = raw.key.map(|key| Key::new(Arc::<str>::from(key))).transpose().map_err(Problem::invalid)?;
-        Ok(Self { names, key, correlation: raw.correlation, id: raw.id })
+        Ok(Self { names, key, correlation: raw.correlation, id: raw.id, expression })
+    }
+
+    /// Whether an event that [`Filter::selection`] selects is wanted.
+    pub(super) fn wants(&self, envelope: &Envelope) -> bool {
+        self.expression.as_ref().is_none_or(|expression| expression.matches(envelope))
     }
 
     /// The filter in one way of writing it, however it was asked for: equal for equal filters.
@@ -63,6 +74,7 @@ impl Filter {
             ("key", self.key.as_ref().map(|key| key.as_str().to_owned())),
             ("correlation", self.correlation.clone()),
             ("id", self.id.clone()),
+            ("filter", self.expression.as_ref().map(|expression| expression.text().to_owned())),
         ];
         let written = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         written.collect::<Vec<String>>().join("&")
@@ -106,11 +118,8 @@ mod tests {
     fn types_are_names_and_prefixes() {
         assert_eq!(filter("").unwrap(), Filter::default());
         assert_eq!(filter("type=user.followed").unwrap().names, ["user.followed"]);
-        assert_eq!(
-            filter("filter=type=user.*").unwrap().names,
-            ["user.followed", "user.registered", "user.unfollowed"]
-        );
-        assert_eq!(filter("filter=user.*,saga.stuck,user.followed").unwrap().names.len(), 4);
+        assert_eq!(filter("type=user.*").unwrap().names, ["user.followed", "user.registered", "user.unfollowed"]);
+        assert_eq!(filter("type=user.*,saga.stuck,user.followed").unwrap().names.len(), 4);
         assert_eq!(filter("key=user/42").unwrap().key.unwrap().as_str(), "user/42");
     }
 
@@ -118,6 +127,9 @@ mod tests {
     fn what_would_match_nothing_is_refused() {
         for unknown in ["type=user.folowed", "type=users.*", "type=user.followed.v1", "type="] {
             assert_eq!(filter(unknown), Err("event.unknown_type".into()), "{unknown}");
+        }
+        for unread in ["filter=type=", "filter=user.*", "filter=REGEX(type)", "filter="] {
+            assert_eq!(filter(unread), Err("filter.invalid".into()), "{unread}");
         }
         for invalid in ["type=user*", "key=", "key=a%0Ab", "type=user.*&type=saga.*"] {
             assert_eq!(filter(invalid), Err("http.invalid".into()), "{invalid}");

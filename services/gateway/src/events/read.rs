@@ -15,6 +15,10 @@ use super::{Events, Shown};
 const MAX_PAGE_BYTES: usize = 4 << 20;
 /// Events read at once: what a page may exceed its bytes by is less than this many events.
 const CHUNK: usize = 25;
+/// Events read at once where a filter may leave few of them.
+const FILTERED_CHUNK: usize = 250;
+/// Events a filter is tried on for one page: a filter that matches little must not hold a request for minutes.
+const MAX_LOOKED_AT: usize = 20_000;
 /// Events looked at under one id.
 const MAX_SAME_ID: usize = 100;
 
@@ -41,32 +45,40 @@ pub(super) async fn list(
     if let Some(cursor) = &page.cursor {
         place.resume(&mut selection, cursor)?;
     }
-    let (found, more) = read_page(events.ports.store.as_ref(), selection, page.limit).await?;
-    let cursor = found.last().filter(|_| more).map(|last| place.after(last.position));
+    let (found, more) = read_page(events.ports.store.as_ref(), selection, &filter, page.limit).await?;
+    let cursor = more.map(|last| place.after(last));
     Ok(Page { items: found.into_iter().map(Shown::from).collect(), cursor })
 }
 
-/// Reads up to `limit` events or [`MAX_PAGE_BYTES`]; whether there are more is found out, not guessed.
+/// Reads up to `limit` events or [`MAX_PAGE_BYTES`]; whether there are more is found out, not guessed. With a filter
+/// a page may also be short, or empty, and still have a successor: after [`MAX_LOOKED_AT`] events. Returns where to go
+/// on, if there may be more.
 async fn read_page(
     store: &dyn Store,
     mut selection: Selection,
+    filter: &Filter,
     limit: usize,
-) -> Result<(Vec<Recorded>, bool), Problem> {
-    let (mut page, mut bytes) = (Vec::new(), 0);
+) -> Result<(Vec<Recorded>, Option<Position>), Problem> {
+    let (mut page, mut bytes, mut looked_at, mut last) = (Vec::new(), 0, 0, None);
+    let is_filtered = filter.expression.is_some();
     loop {
-        selection.limit = CHUNK.min(limit + 1 - page.len());
+        selection.limit = if is_filtered { FILTERED_CHUNK } else { CHUNK.min(limit + 1 - page.len()) };
         let chunk = store.read(&selection).await?;
         let is_last = chunk.len() < selection.limit;
         for recorded in chunk {
-            if page.len() == limit || bytes > MAX_PAGE_BYTES {
-                return Ok((page, true));
+            if page.len() == limit || bytes > MAX_PAGE_BYTES || looked_at == MAX_LOOKED_AT {
+                return Ok((page, last));
             }
-            bytes += recorded.envelope.size();
+            looked_at += usize::from(is_filtered);
             beyond(&mut selection, recorded.position);
-            page.push(recorded);
+            last = Some(recorded.position);
+            if filter.wants(&recorded.envelope) {
+                bytes += recorded.envelope.size();
+                page.push(recorded);
+            }
         }
         if is_last {
-            return Ok((page, false));
+            return Ok((page, None));
         }
     }
 }

@@ -21,6 +21,8 @@ use super::filter::Filter;
 
 /// Events read ahead of the client.
 const CHUNK: usize = 32;
+/// Events a filter may pass over before the client is told how far the stream is: well under a second's work.
+const TELL_EVERY: usize = 10_000;
 /// How long a silent stream stays silent: proxies cut connections after a minute or so.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a browser waits before it connects again.
@@ -58,8 +60,14 @@ pub(super) async fn stream(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail).retry_after(FULL)
     })?;
     let selection = Selection { after, limit: CHUNK, ..filter.selection() };
-    let tail =
-        Tail { store, selection, ready: VecDeque::from([Bytes::from_static(RECONNECT.as_bytes())]), _place: place };
+    let tail = Tail {
+        store,
+        filter,
+        selection,
+        ready: VecDeque::from([Bytes::from_static(RECONNECT.as_bytes())]),
+        passed: 0,
+        _place: place,
+    };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -72,9 +80,12 @@ pub(super) async fn stream(
 /// One client's place in the log.
 struct Tail {
     store: Arc<dyn Store>,
+    filter: Filter,
     /// `after` is the place: everything up to it was sent, or is not wanted.
     selection: Selection,
     ready: VecDeque<Bytes>,
+    /// Events looked at since the client was last told anything.
+    passed: usize,
     _place: OwnedSemaphorePermit,
 }
 
@@ -91,6 +102,15 @@ impl Tail {
         })
     }
 
+    /// A client whose filter lets nothing through for long must still hear that the stream is alive, and where it is.
+    fn passed_over(&mut self, looked_at: usize) {
+        self.passed = if self.ready.is_empty() { self.passed + looked_at } else { 0 };
+        if self.passed >= TELL_EVERY {
+            self.passed = 0;
+            self.ready.push_back(format!("id: {}\n\n", self.selection.after).into());
+        }
+    }
+
     /// Reads on, or waits for something to read; leaves at least a heartbeat ready, or has moved the place.
     async fn advance(&mut self) -> Result<(), StoreError> {
         // The head is taken first: what is committed after this look is seen by the next one.
@@ -104,10 +124,12 @@ impl Tail {
         };
         if let Some(last) = found.last() {
             self.selection.after = last.position;
-            self.ready.extend(found.iter().map(frame));
+            self.ready.extend(found.iter().filter(|event| self.filter.wants(&event.envelope)).map(frame));
+            self.passed_over(found.len());
             return Ok(());
         }
         // Nothing up to the head is wanted: the place moves there, which the heartbeat tells the client.
+        self.passed = 0;
         self.selection.after = self.selection.after.max(head);
         let waited = tokio::time::timeout(HEARTBEAT, self.store.wait(self.selection.after, HEARTBEAT)).await;
         if waited.is_err() || self.store.head().await? <= self.selection.after {

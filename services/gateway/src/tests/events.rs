@@ -162,6 +162,8 @@ async fn the_log_is_listed_in_pages() {
         ("&key=user/1&type=user.*", (0..30).filter(|n| n % 2 == 1).collect()),
         ("&type=user.unfollowed", Vec::new()),
         ("&id=7", vec![7]),
+        ("&filter=id%20IN%20(%273%27,%20%2729%27)", vec![3, 29]),
+        ("&key=user/1&order=newest&filter=INT(id)%20%25%203%20=%200", vec![27, 21, 15, 9, 3]),
         ("&correlation=9&order=newest", vec![9]),
     ] {
         let (mut listed, mut cursor) = (Vec::new(), String::new());

@@ -46,7 +46,7 @@ pub enum EventsCommand {
     },
     /// Print events as they are appended, until Ctrl-C.
     #[command(
-        after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --count 10"
+        after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --filter \"type LIKE 'user.%' AND sequence > 5\" --count 10"
     )]
     Tail {
         /// Which events.
@@ -70,6 +70,9 @@ pub struct EventFilter {
     /// Only of this flow (correlation id).
     #[arg(long, value_name = "ID")]
     pub flow: Option<String>,
+    /// Only where this CloudEvents SQL is true, such as "type LIKE 'user.%' AND sequence > 5".
+    #[arg(long = "filter", value_name = "CESQL")]
+    pub expression: Option<String>,
 }
 
 /// `consumers`.

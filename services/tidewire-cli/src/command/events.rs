@@ -46,6 +46,7 @@ pub async fn run(client: &Client, command: &EventsCommand, output: &mut Output) 
                 ("type", filter.ty.as_deref()),
                 ("key", filter.key.as_deref()),
                 ("correlation", filter.flow.as_deref()),
+                ("filter", filter.expression.as_deref()),
                 ("order", Some(order)),
                 ("limit", Some(limit.as_str())),
                 ("cursor", page.cursor.as_deref()),
@@ -84,8 +85,12 @@ async fn tail(client: &Client, filter: &EventFilter, count: Option<u64>, output:
         )
         .hint("start one with `tidewire up`; `tidewire events list` shows what is in the log"));
     }
-    let parameters =
-        [("type", filter.ty.as_deref()), ("key", filter.key.as_deref()), ("correlation", filter.flow.as_deref())];
+    let parameters = [
+        ("type", filter.ty.as_deref()),
+        ("key", filter.key.as_deref()),
+        ("correlation", filter.flow.as_deref()),
+        ("filter", filter.expression.as_deref()),
+    ];
     let target = with_query(&path(&["v1", "events", "stream"]), &parameters);
     let mut tail = Tail { last_id: head(client).await?, left: count.unwrap_or(u64::MAX) };
     let mut failures = 0;
