@@ -182,6 +182,11 @@ create function tidewire.bucket(p_key text) returns smallint
 language sql immutable strict parallel safe
 return (get_byte(sha256(convert_to(p_key, 'UTF8')), 0) % 64)::smallint;
 
+-- The class of the advisory locks on keys that have no row in `stream` yet ("TWLG"): a row that somebody inserted and
+-- did not commit cannot be skipped, only waited for. Whoever may take long holds it alone while his row is uncommitted;
+-- whoever must not wait for him holds it shared or leaves the key out.
+create function tidewire.birth_lock() returns integer language sql immutable parallel safe return 1415007303;
+
 -- Locks one stream, however long that takes (`lock_timeout` bounds it), and answers its version.
 create function tidewire.lock_stream(p_key text) returns bigint
 language plpgsql strict set search_path = pg_catalog, pg_temp as $$
@@ -193,12 +198,14 @@ begin
     if found then
       return v_version;
     end if;
+    perform pg_advisory_xact_lock(tidewire.birth_lock(), hashtext(p_key));
     insert into tidewire.stream (key) values (p_key) on conflict do nothing;
   end loop;
 end $$;
 
 -- Locks many streams, new ones included, and answers the versions of those it locked. Without `p_wait` those that
--- somebody else has locked are left out; with it they are waited for, and one that vanished meanwhile is left out.
+-- somebody else has locked, or is about to create, are left out; with it they are waited for, and one that vanished
+-- meanwhile is left out.
 -- `p_keys` must be sorted: two that wait for each other's streams would otherwise never end.
 create function tidewire.lock_streams(p_keys text[], p_wait boolean)
 returns table (locked_key text, locked_version bigint)
@@ -220,11 +227,18 @@ begin
       select s.key, s.version
       from unnest(p_keys) k (key) join tidewire.stream s on s.key = k.key
       for update of s skip locked;
+    -- Every lock takes room that all sessions share. Of more new streams than these, the others are left out.
     return query
+      with born as materialized (
+        select k.key, k.n from unnest(p_keys) with ordinality k (key, n)
+        where not exists (select from tidewire.stream s where s.key = k.key)
+        order by k.n
+        limit 1000
+      )
       insert into tidewire.stream as s (key)
-      select k.key from unnest(p_keys) with ordinality k (key, n)
-      where not exists (select from tidewire.stream s where s.key = k.key)
-      order by k.n
+      select b.key from born b
+      where pg_try_advisory_xact_lock_shared(tidewire.birth_lock(), hashtext(b.key))
+      order by b.n
       on conflict do nothing
       returning s.key, 0::bigint;
   end if;

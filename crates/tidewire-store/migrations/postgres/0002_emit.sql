@@ -1,0 +1,375 @@
+-- `tidewire.emit`: an event in the transaction of whoever calls it, from any language. The same rows and the same checks
+-- as the commit of a Rust service. It keeps to what 0001 asks of every writer: it locks the stream, draws the batch's
+-- number after that, and leaves the batch without a position; a sequencer numbers it once it is committed.
+--
+-- Everything here is refused with a SQLSTATE of its own:
+--   TW001  the stream has another version than was expected: load, decide, emit again
+--   TW002  an event with this source and id is in the log already
+--   TW101  an attribute is missing or not acceptable; the column named in the error is the attribute
+--   TW102  the data is not acceptable
+--   TW103  the event is too large
+--   TW104  the data does not fit the schema of its type
+-- TW001 and TW002 depend on what is in the log; the others never go away by trying again.
+
+create type tidewire.emitted as (id text, sequence bigint);
+
+-- What the data of each type must look like, as far as `misfit` can judge it. Filled by the binary from its catalogue.
+create table tidewire.schema (
+  version integer not null check (version between 1 and 65535),
+  name    text    collate "C" not null,
+  schema  jsonb   not null,
+  primary key (name, version)
+);
+
+create function tidewire.refuse(p_code text, p_attribute text, p_reason text, p_hint text default null) returns void
+language plpgsql as $$
+begin
+  raise exception using
+    errcode = p_code,
+    message = format('`%s` is refused: %s', p_attribute, p_reason),
+    detail = case p_code
+      when 'TW101' then 'event.malformed: the attribute does not hold what it must.'
+      when 'TW102' then 'event.malformed: the data does not hold what it must.'
+      when 'TW103' then 'event.too_large: brokers have limits, and slow down far below them.'
+      when 'TW104' then 'event.schema_invalid: the data does not fit the schema of its type.'
+    end,
+    hint = coalesce(p_hint, 'Nothing was written. Trying again cannot help: correct the call.'),
+    schema = 'tidewire',
+    column = p_attribute;
+end $$;
+
+-- A UUIDv7: milliseconds, 12 bits of what is left of the microseconds, 62 random bits.
+create function tidewire.new_id() returns text
+language plpgsql volatile as $$
+declare
+  v_micros bigint := extract(epoch from clock_timestamp()) * 1000000;
+begin
+  return encode(
+    substring(int8send(v_micros / 1000) from 3)
+      || int2send((28672 + (v_micros % 1000) * 4096 / 1000)::smallint)
+      || substring(uuid_send(gen_random_uuid()) from 9),
+    'hex')::uuid::text;
+end $$;
+
+-- The text attributes: not empty, not too long, no control characters and no non-characters.
+create function tidewire.check_attribute(p_name text, p_value text, p_limit integer default 2048) returns void
+language plpgsql as $$
+begin
+  if p_value = '' then
+    perform tidewire.refuse('TW101', p_name, 'it is empty', 'Leave out what there is nothing to say about.');
+  elsif octet_length(p_value) > p_limit then
+    perform tidewire.refuse('TW101', p_name, format('%s bytes long; at most %s are taken', octet_length(p_value), p_limit));
+  elsif p_value collate "C" ~ E'[\\u0001-\\u001f\\u007f-\\u009f\\ufdd0-\\ufdef\\ufffe\\uffff'
+      '\\U0001fffe\\U0001ffff\\U0002fffe\\U0002ffff\\U0003fffe\\U0003ffff\\U0004fffe\\U0004ffff'
+      '\\U0005fffe\\U0005ffff\\U0006fffe\\U0006ffff\\U0007fffe\\U0007ffff\\U0008fffe\\U0008ffff'
+      '\\U0009fffe\\U0009ffff\\U000afffe\\U000affff\\U000bfffe\\U000bffff\\U000cfffe\\U000cffff'
+      '\\U000dfffe\\U000dffff\\U000efffe\\U000effff\\U000ffffe\\U000fffff\\U0010fffe\\U0010ffff]' then
+    perform tidewire.refuse('TW101', p_name, 'control characters and non-characters are not allowed');
+  end if;
+end $$;
+
+create function tidewire.check_key(p_key text) returns void
+language plpgsql as $$
+begin
+  if coalesce(p_key, '') = '' then
+    perform tidewire.refuse('TW101', 'key', 'it is missing', 'The key is what events are kept in order by, such as `user/42`.');
+  elsif octet_length(p_key) > 256 then
+    perform tidewire.refuse('TW101', 'key', format('%s bytes long; at most 256 are taken', octet_length(p_key)));
+  elsif p_key collate "C" ~ E'[\\u0001-\\u001f\\u007f-\\u009f]' then
+    perform tidewire.refuse('TW101', 'key', 'control characters are not allowed');
+  end if;
+end $$;
+
+-- The name and the version in `p_type` (`user.followed` or `user.followed.v2`) and `p_version`.
+create function tidewire.event_type(p_type text, p_version integer, out name text, out version integer)
+language plpgsql as $$
+declare
+  v_hint constant text :=
+    'Expected a lower-case dotted name in the past tense, such as `user.followed` or `user.followed.v2`.';
+  v_suffix text;
+begin
+  if coalesce(p_type, '') = '' then
+    perform tidewire.refuse('TW101', 'type', 'it is missing', v_hint);
+  elsif octet_length(p_type) > 128 then
+    perform tidewire.refuse('TW101', 'type', format('%s bytes long; at most 128 are taken', octet_length(p_type)));
+  end if;
+  v_suffix := substring(p_type collate "C" from E'\\.v([0-9]+)$');
+  name := left(p_type, length(p_type) - coalesce(length(v_suffix) + 2, 0));
+  if name collate "C" !~ '^[a-z][a-z0-9]*([._-][a-z0-9]+)*$' then
+    perform tidewire.refuse('TW101', 'type', 'it is no event type', v_hint);
+  elsif v_suffix ~ '^0' or length(v_suffix) > 5 then
+    perform tidewire.refuse('TW101', 'type', 'its version is not a number from 1 to 65535', v_hint);
+  elsif p_version <> v_suffix::integer then
+    perform tidewire.refuse('TW101', 'version', format('%s, but the type says %s', p_version, v_suffix));
+  end if;
+  version := coalesce(p_version, v_suffix::integer, 1);
+  if version not between 1 and 65535 then
+    perform tidewire.refuse('TW101', 'version', 'it is not a number from 1 to 65535');
+  elsif octet_length(name || '.v' || version) > 128 then
+    perform tidewire.refuse('TW101', 'type', 'with its version it is longer than 128 bytes');
+  end if;
+end $$;
+
+-- Extension attributes: texts, 32-bit integers and booleans under names that are not taken.
+create function tidewire.check_extensions(p_extensions jsonb) returns void
+language plpgsql as $$
+declare
+  v_name text;
+  v_value jsonb;
+begin
+  if jsonb_typeof(p_extensions) <> 'object' then
+    perform tidewire.refuse('TW101', 'extensions', 'expected a JSON object');
+  elsif (select count(*) from jsonb_object_keys(p_extensions)) > 32 then
+    perform tidewire.refuse('TW101', 'extensions', 'at most 32 are taken');
+  end if;
+  for v_name, v_value in select e.key, e.value from jsonb_each(p_extensions) e loop
+    if v_name collate "C" !~ '^[a-z0-9]{1,20}$' or v_name in (
+      'id', 'source', 'specversion', 'type', 'subject', 'time', 'datacontenttype', 'dataschema', 'data', 'partitionkey',
+      'sequence', 'correlationid', 'causationid', 'traceparent', 'recordedtime', 'expirytime', 'dataref', 'database64'
+    ) then
+      perform tidewire.refuse('TW101', 'extensions', format('%s is no name for one', to_json(left(v_name, 40))),
+        'Names are 1 to 20 lower-case letters and digits, and not the name of another attribute.');
+    end if;
+    case jsonb_typeof(v_value)
+      when 'string' then
+        if v_value <> '""' then
+          perform tidewire.check_attribute(v_name, v_value #>> '{}');
+        end if;
+      when 'boolean' then
+        null;
+      when 'number' then
+        if v_value::text !~ '^-?[0-9]{1,10}$' or v_value::text::bigint not between -2147483648 and 2147483647 then
+          perform tidewire.refuse('TW101', v_name, 'expected an integer of 32 bits');
+        end if;
+      else
+        perform tidewire.refuse('TW101', v_name, 'expected a text, an integer of 32 bits or a boolean');
+    end case;
+  end loop;
+end $$;
+
+-- A moment that every other language can hold.
+create function tidewire.check_moment(p_name text, p_moment timestamptz) returns void
+language plpgsql as $$
+begin
+  if p_moment not between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00' then
+    perform tidewire.refuse('TW101', p_name, 'it is not between the years 1 and 9999');
+  end if;
+end $$;
+
+create function tidewire.is_json_media_type(p_type text) returns boolean
+language sql immutable parallel safe
+return coalesce(
+  lower(trim(split_part(p_type, ';', 1)) collate "C") similar to '((application|text)/json|_+[+]json)', true);
+
+-- Whether arrays and objects nest deeper than `p_limit` in what is known to be JSON. Every pass takes the innermost.
+create function tidewire.is_nested_deeper(p_json text, p_limit integer) returns boolean
+language plpgsql immutable as $$
+declare
+  v_rest text := translate(p_json, '{[', '');
+begin
+  if length(p_json) - length(v_rest) <= p_limit then
+    return false;
+  end if;
+  v_rest := regexp_replace(p_json, E'"[^"\\\\]*(?:\\\\.[^"\\\\]*)*"', '', 'g');
+  v_rest := translate(regexp_replace(v_rest, E'[^][{}]+', '', 'g'), '{}', '[]');
+  for n in 1..p_limit loop
+    exit when v_rest = '';
+    v_rest := replace(v_rest, '[]', '');
+  end loop;
+  return v_rest <> '';
+end $$;
+
+-- The bytes of the data, checked.
+create function tidewire.check_data(p_data jsonb, p_bytes bytea, p_is_json boolean, p_limit bigint) returns bytea
+language plpgsql as $$
+declare
+  v_text text;
+  v_bytes bytea := p_bytes;
+begin
+  if p_data is not null then
+    if p_bytes is not null then
+      perform tidewire.refuse('TW102', 'data', 'it excludes `data_bytes`');
+    elsif not p_is_json then
+      perform tidewire.refuse('TW102', 'data', 'by its `datacontenttype` it is not JSON', 'Give it as `data_bytes`.');
+    end if;
+    v_text := p_data::text;
+    v_bytes := convert_to(v_text, 'UTF8');
+  end if;
+  if octet_length(v_bytes) > p_limit then
+    perform tidewire.refuse('TW103', 'data', format('%s bytes; at most %s are taken', octet_length(v_bytes), p_limit),
+      'Put the payload into the object store and emit a reference to it in `dataref`.');
+  end if;
+  if p_is_json and p_bytes is not null then
+    begin
+      v_text := convert_from(p_bytes, 'UTF8');
+      perform v_text::json;
+    exception
+      when statement_too_complex then
+        perform tidewire.refuse('TW102', 'data_bytes', 'nested too deep; at most 64 is taken');
+      when data_exception then
+        perform tidewire.refuse('TW102', 'data_bytes', 'it is not JSON', 'Say what it is in `datacontenttype`.');
+    end;
+  end if;
+  if p_is_json and tidewire.is_nested_deeper(v_text, 64) then
+    perform tidewire.refuse('TW102', 'data', 'nested too deep; at most 64 is taken');
+  end if;
+  return v_bytes;
+end $$;
+
+-- The most bytes an event may have on its way: what the relay could not publish must not get into the log. The binary
+-- writes its `broker.max_event_bytes` here; 256 KiB until it does.
+create function tidewire.max_event_bytes() returns bigint
+language sql stable
+return coalesce((select m.value::bigint from tidewire.meta m where m.name = 'max_event_bytes'), 262144);
+
+-- The part of an event that goes into `attributes`.
+create function tidewire.attributes(
+  p_subject text, p_datacontenttype text, p_dataschema text, p_causationid text, p_traceparent text,
+  p_expirytime timestamptz, p_dataref text, p_extensions jsonb
+) returns jsonb
+language sql stable
+return nullif(jsonb_strip_nulls(jsonb_build_object(
+  'subject', p_subject,
+  'datacontenttype', p_datacontenttype,
+  'dataschema', p_dataschema,
+  'causationid', p_causationid,
+  'traceparent', p_traceparent,
+  'expirytime', to_char(p_expirytime at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+  'dataref', p_dataref,
+  'extensions', nullif(p_extensions, '{}')
+)), '{}');
+
+-- Emits one event: it exists if and only if the calling transaction commits, and then has its place in the order of its
+-- key, and a position as soon as a sequencer comes by. Answers its id and its version in the stream of its key.
+--
+-- The names of the arguments are those of CloudEvents; `time` is a word of SQL and needs quotes: "time" => now().
+--   type              `user.followed`, or with the version of its schema `user.followed.v2`
+--   key               the ordering unit, such as `user/42`: events of one key are delivered in the order of their commits
+--   data              JSON, as PostgreSQL writes it; `data_bytes`: anything, byte for byte, of `datacontenttype`
+--   version           the version of its schema, if the type does not say it; 1 by default
+--   id                unique per source; a UUIDv7 by default. Give one to make a repeated call fail with TW002
+--   source            the emitting service; by default the setting `tidewire.source`, and without one `/` and the role
+--   expected_version  the version the stream must have, 0 for none yet; anything by default
+--   correlationid     the flow it belongs to; by default a new one, named by its own id
+--
+-- The stream of the key stays locked until the transaction ends: emit late in a long one. Two transactions that emit for
+-- the same keys in different orders deadlock, and one of them is refused (40P01): emit in the order of the keys.
+create function tidewire.emit(
+  type             text,
+  key              text,
+  data             jsonb       default null,
+  data_bytes       bytea       default null,
+  version          integer     default null,
+  id               text        default null,
+  source           text        default null,
+  subject          text        default null,
+  "time"           timestamptz default null,
+  expected_version bigint      default null,
+  correlationid    text        default null,
+  causationid      text        default null,
+  traceparent      text        default null,
+  expirytime       timestamptz default null,
+  datacontenttype  text        default null,
+  dataschema       text        default null,
+  dataref          text        default null,
+  extensions       jsonb       default null
+) returns tidewire.emitted
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := clock_timestamp();
+  v_id text := coalesce(emit.id, tidewire.new_id());
+  v_source text := coalesce(emit.source, nullif(current_setting('tidewire.source', true), ''), '/' || session_user);
+  v_correlation text := coalesce(emit.correlationid, v_id);
+  v_is_json boolean := tidewire.is_json_media_type(emit.datacontenttype);
+  v_limit bigint := tidewire.max_event_bytes();
+  v_name text;
+  v_version integer;
+  v_data bytea;
+  v_size bigint;
+  v_attributes jsonb;
+  v_found bigint;
+  v_batch bigint;
+begin
+  select t.name, t.version into v_name, v_version from tidewire.event_type(emit.type, emit.version) t;
+  perform tidewire.check_key(emit.key);
+  perform tidewire.check_attribute('id', v_id, 256);
+  perform tidewire.check_attribute('source', v_source);
+  if v_source collate "C" ~ E'[ \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]' then
+    perform tidewire.refuse('TW101', 'source', 'expected a URI reference without white space');
+  end if;
+  perform tidewire.check_attribute('subject', emit.subject);
+  perform tidewire.check_attribute('correlationid', emit.correlationid);
+  perform tidewire.check_attribute('causationid', emit.causationid);
+  perform tidewire.check_attribute('traceparent', emit.traceparent);
+  perform tidewire.check_attribute('datacontenttype', emit.datacontenttype);
+  perform tidewire.check_attribute('dataschema', emit.dataschema);
+  perform tidewire.check_attribute('dataref', emit.dataref);
+  perform tidewire.check_moment('time', emit."time");
+  perform tidewire.check_moment('expirytime', emit.expirytime);
+  if emit.extensions is not null then
+    perform tidewire.check_extensions(emit.extensions);
+  end if;
+  if emit.expected_version < 0 then
+    perform tidewire.refuse('TW101', 'expected_version', 'a version is 0 or more');
+  end if;
+  v_data := tidewire.check_data(emit.data, emit.data_bytes, v_is_json, v_limit);
+  v_attributes := tidewire.attributes(emit.subject, emit.datacontenttype, emit.dataschema, emit.causationid,
+    emit.traceparent, emit.expirytime, emit.dataref, emit.extensions);
+  -- As long as its JSON at most: 640 bytes of names, times and numbers; what is no JSON travels in base64.
+  v_size := 640
+    + coalesce(case when v_is_json then octet_length(v_data) else (octet_length(v_data) + 2) / 3 * 4 end, 0)
+    + octet_length(to_json(v_id)::text) + octet_length(to_json(v_source)::text) + octet_length(to_json(emit.key)::text)
+    + octet_length(to_json(v_correlation)::text) + coalesce(octet_length(v_attributes::text), 0);
+  if v_size > v_limit then
+    perform tidewire.refuse('TW103', 'data', format('the event has %s bytes; at most %s are taken', v_size, v_limit),
+      'Put the payload into the object store and emit a reference to it in `dataref`.');
+  end if;
+
+  v_found := tidewire.lock_stream(emit.key);
+  if emit.expected_version <> v_found then
+    raise exception using
+      errcode = 'TW001',
+      message = format('`%s` is at version %s, expected %s', emit.key, v_found, emit.expected_version),
+      detail = 'commit.conflict: somebody else was faster.',
+      hint = 'Load the stream again, decide again, emit again.',
+      schema = 'tidewire';
+  end if;
+  v_batch := nextval('tidewire.batch_id');
+  insert into tidewire.event (
+    batch, index, version, time, recorded, bucket, key, id, source, name, type_version, correlation, attributes, data
+  ) values (
+    v_batch, 0, v_found + 1, coalesce(emit."time", v_now), v_now, tidewire.bucket(emit.key), emit.key, v_id, v_source,
+    v_name, v_version, v_correlation, v_attributes, v_data
+  ) on conflict (id, source) do nothing;
+  if not found then
+    raise exception using
+      errcode = 'TW002',
+      message = format('an event with id `%s` is in the log already', v_id),
+      detail = 'commit.conflict: the same source and id can name one event only.',
+      hint = 'If this call repeats an earlier one, the event was emitted then. Otherwise give it another id.',
+      schema = 'tidewire';
+  end if;
+  update tidewire.stream s set version = v_found + 1 where s.key = emit.key;
+  insert into tidewire.batch (id, count) values (v_batch, 1);
+  return (v_id, v_found + 1)::tidewire.emitted;
+end $$;
+
+-- Lets `p_role` emit, and nothing else: `emit` runs with the rights of its owner. To be called by the owner.
+create function tidewire.allow_emit(p_role name) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  execute format('grant usage on schema tidewire to %I', p_role);
+  execute format('grant execute on function tidewire.emit to %I', p_role);
+end $$;
+
+-- Takes it back.
+create function tidewire.forbid_emit(p_role name) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  execute format('revoke execute on function tidewire.emit from %I', p_role);
+  execute format('revoke usage on schema tidewire from %I', p_role);
+end $$;
+
+-- PostgreSQL lets everybody call new functions. A migration that adds one repeats this.
+revoke all on all functions in schema tidewire from public;
