@@ -269,6 +269,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_shared_one_is_one() {
+        let (a, b) = tokio::join!(kafka(), kafka());
+        let (a, b) = (a.expect("a server"), b.expect("a server"));
+        assert!(Arc::ptr_eq(&a, &b) && !a.brokers().is_empty());
+    }
+
+    #[tokio::test]
     async fn one_that_cannot_be_had_is_one_line() {
         let kept = tempfile::tempdir().expect("a folder");
         let toolbox = || Toolbox { path: "/nowhere".into(), kept: kept.path().to_owned(), may_install: false };

@@ -1,5 +1,6 @@
 //! PostgreSQL: throw-away clusters, and fresh databases in them.
 
+mod processes;
 mod program;
 mod url;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tokio::sync::OnceCell;
 
 use crate::daemon::{Daemon, END};
@@ -24,6 +25,7 @@ use crate::port::free_port;
 use crate::program::{Toolbox, run};
 use crate::watch::Watch;
 
+use processes::{children, is_left};
 use url::Url;
 
 const VARIABLE: &str = "TIDEWIRE_TEST_POSTGRES_URL";
@@ -215,7 +217,7 @@ impl Postgres {
             let _ = kill_process(*child, Signal::KILL);
         }
         let deadline = Instant::now() + END;
-        while children.iter().any(|child| Path::new(&format!("/proc/{}", child.as_raw_nonzero())).exists()) {
+        while children.iter().any(|child| is_left(*child)) {
             assert!(Instant::now() < deadline, "PostgreSQL's processes did not end within {END:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -335,19 +337,6 @@ fn arguments(data: &Path, port: u16, options: &PostgresOptions) -> Vec<String> {
     ["-D".to_owned(), data.display().to_string()].into_iter().chain(named).collect()
 }
 
-/// The processes that a server has started.
-fn children(parent: Pid) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| parent_of(*pid) == Some(parent.as_raw_nonzero().get())).filter_map(Pid::from_raw).collect()
-}
-
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,7 +371,7 @@ mod tests {
         let paused = children(server.own().daemon.pid().expect("it runs"));
         drop(server);
         let deadline = Instant::now() + END;
-        while paused.iter().any(|pid| Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists()) {
+        while paused.iter().any(|pid| is_left(*pid)) {
             assert!(Instant::now() < deadline, "a paused one ends as well");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
