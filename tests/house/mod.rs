@@ -1,6 +1,7 @@
 //! Promises about the house itself: its floors, its map, its words.
 
 mod codes;
+mod deploy;
 mod floors;
 mod map;
 mod words;
