@@ -45,18 +45,19 @@ impl Drop for Ended {
     }
 }
 
-/// What a NATS server answers to some commands, up to the answer to a PING at their end.
-fn answers(port: u16, commands: &str) -> std::io::Result<Vec<String>> {
+/// What a NATS server says in answer to some commands, up to a line that begins with `last`.
+fn answers(port: u16, commands: &str, last: &str) -> std::io::Result<Vec<String>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(format!("{commands}PING\r\n").as_bytes())?;
+    stream.write_all(commands.as_bytes())?;
     let lines = BufReader::new(stream).lines().map_while(Result::ok);
     let mut said = Vec::new();
     for line in lines.skip(1) {
-        if line == "PONG" {
+        let is_last = line.starts_with(last);
+        said.push(line);
+        if is_last {
             break;
         }
-        said.push(line);
     }
     Ok(said)
 }
@@ -100,13 +101,15 @@ async fn nats_takes_its_configuration_and_lets_tidewire_take_nothing_away() {
     let store = asked(monitor, "jsz").await.unwrap();
     assert!(store.contains("\"sync_always\": true"), "{store}");
 
-    let said = answers(port, "CONNECT {\"verbose\":false}\r\n").unwrap();
+    let said = answers(port, "CONNECT {\"verbose\":false}\r\nPING\r\n", "-ERR").unwrap();
     assert!(said.iter().any(|line| line.contains("Authorization Violation")), "{said:?}");
     let connect = format!("CONNECT {{\"verbose\":false,\"user\":\"tidewire\",\"pass\":\"{PASSWORD}\"}}\r\n");
     for (subject, allowed) in [
         ("tw.main.07.user.followed.v1", true),
+        ("$KV.TW_main_SEATS.social", true),
         ("$JS.API.STREAM.CREATE.TW_main", true),
         ("$JS.API.CONSUMER.MSG.NEXT.TW_main.social", true),
+        ("$JS.API.CONSUMER.DELETE.TW_main.social", true),
         ("$JS.ACK.TW_main.social.1.1.1.1.0", true),
         ("$JS.API.STREAM.DELETE.TW_main", false),
         ("$JS.API.STREAM.PURGE.TW_main", false),
@@ -114,9 +117,19 @@ async fn nats_takes_its_configuration_and_lets_tidewire_take_nothing_away() {
         ("$SYS.REQ.SERVER.PING", false),
         ("elsewhere", false),
     ] {
-        let said = answers(port, &format!("{connect}PUB {subject} 0\r\n\r\n")).unwrap();
-        assert_eq!(said.is_empty(), allowed, "{subject}: {said:?}");
+        let said = answers(port, &format!("{connect}PUB {subject} 0\r\n\r\nPING\r\n"), "PONG").unwrap();
+        assert_eq!(said.len() == 1, allowed, "{subject}: {said:?}");
     }
+
+    // What is reserved for the stream of events fits into the store.
+    let stream = r#"{"name":"TW_main","subjects":["tw.main.>"],"discard":"new","max_bytes":10737418240}"#;
+    let (inbox, length) = ("_INBOX.1", stream.len());
+    let create = format!("SUB {inbox} 1\r\nPUB $JS.API.STREAM.CREATE.TW_main {inbox} {length}\r\n{stream}\r\n");
+    let said = answers(port, &format!("{connect}{create}"), "{").unwrap();
+    assert!(
+        said.last().is_some_and(|line| line.contains("stream_create_response") && !line.contains("error")),
+        "{said:?}"
+    );
 }
 
 /// Every setting of a configuration file, save where it lies and listens.
