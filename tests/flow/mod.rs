@@ -4,4 +4,5 @@ mod commands;
 mod consuming;
 mod effects;
 mod parking;
+mod reconciling;
 mod relaying;

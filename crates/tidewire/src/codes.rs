@@ -97,7 +97,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 20] = [
+    const COMMANDS: [&str; 22] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -109,10 +109,12 @@ mod tests {
         "events list",
         "events show",
         "log info",
+        "log reconcile",
         "log verify",
         "parked list",
         "parked redrive",
         "parked show",
+        "run gateway",
         "sagas list",
         "sagas show",
         "status",

@@ -22,6 +22,7 @@ pub mod objects;
 pub mod operate;
 mod ports;
 pub mod project;
+pub mod reconcile;
 pub mod relay;
 pub mod run;
 pub mod saga;

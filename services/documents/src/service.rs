@@ -9,7 +9,7 @@ use tidewire::saga::Participant;
 use tidewire::{Ports, Service};
 
 use crate::extract::{ExtractorChild, ExtractorOptions};
-use crate::index::IndexError;
+use crate::index::{Index, IndexError};
 use crate::listing::Listing;
 use crate::parts::{Extraction, Indexing, Storage};
 use crate::rebuild::{self, Rebuild};
@@ -42,6 +42,23 @@ pub enum DocumentsError {
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {
     let objects = Objects::from_config(config)?;
     let index = Arc::new(rebuild::open(&config.data_dir.join("index"), ports.clock.as_ref())?);
+    let rebuild = Rebuild::new(ports.clone(), objects.clone(), index.clone());
+    let service = assembled(ports, config, objects, Some(index))?;
+    Ok(service.background("documents.rebuild", move |stop| async move { rebuild.run(&stop).await }))
+}
+
+/// The same service in a process that does not run it: everything but the index, which belongs to the process that
+/// does. What needs the index answers `index.elsewhere`.
+pub fn service_elsewhere(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {
+    assembled(ports, config, Objects::from_config(config)?, None)
+}
+
+fn assembled(
+    ports: &Ports,
+    config: &Config,
+    objects: Objects,
+    index: Option<Arc<Index>>,
+) -> Result<Service, DocumentsError> {
     let program = std::env::current_exe().map_err(DocumentsError::Program)?;
     let options = ExtractorOptions {
         deadline: config.documents.extract_timeout,
@@ -51,7 +68,6 @@ pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError
     let extractor = ExtractorChild::new(program, ["extract-child"], options);
     let document_limit = usize::try_from(config.http.document_limit).unwrap_or(usize::MAX);
     let desk = Desk { ports: ports.clone(), objects: objects.clone(), index: index.clone(), document_limit };
-    let rebuild = Rebuild::new(ports.clone(), objects.clone(), index.clone());
     let (sweep_ports, sweep_objects) = (ports.clone(), objects.clone());
     Ok(Service::new("documents")
         .handler(
@@ -74,6 +90,5 @@ pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError
         .handler(Tidy { objects })
         .projection(Listing)
         .routes(routes(desk))
-        .background("documents.rebuild", move |stop| async move { rebuild.run(&stop).await })
         .background("documents.sweep", move |stop| sweep(sweep_ports, sweep_objects, stop)))
 }

@@ -1,20 +1,24 @@
-//! The audit over HTTP: long work, so one at a time and with a time limit of its own.
+//! The audit, and comparing log and broker, over HTTP: long work, so one at a time and with time limits of their own.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde::Deserialize;
 use tidewire::http::{Json, Problem};
 use tidewire::operate::{Audit, Operator};
-use tokio::sync::Semaphore;
+use tidewire::reconcile::{Reconciled, Since};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::layers::AUDIT;
+use crate::layers::{AUDIT, RECONCILE};
 use crate::operate::problem;
 
-/// Audits at once: each reads the whole log and holds about 30 bytes per event on the broker.
+/// Audits and comparisons at once: each reads the log and the broker, and holds up to 30 MiB.
 const AT_ONCE: usize = 1;
+/// The longest reason that is logged.
+const MAX_REASON_CHARS: usize = 500;
 
 #[derive(Clone)]
 struct Auditor {
@@ -24,16 +28,52 @@ struct Auditor {
 
 pub(crate) fn routes(operator: Operator) -> Router {
     let auditor = Auditor { operator, turns: Arc::new(Semaphore::new(AT_ONCE)) };
-    Router::new().route(AUDIT, get(audit)).with_state(auditor)
+    Router::new().route(AUDIT, get(audit)).route(RECONCILE, post(reconcile)).with_state(auditor)
+}
+
+impl Auditor {
+    /// 503 `http.unavailable` while somebody else has the turn.
+    fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.turns.try_acquire().map_err(|_| {
+            let detail = "another audit or comparison is running";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail)
+                .retry_after(std::time::Duration::from_secs(5))
+        })
+    }
 }
 
 /// Every event of the log, looked for on the broker and with every consumer. What is on its way counts as lost:
-/// ask again when it has arrived. 503 `http.unavailable` while another audit runs.
+/// ask again when it has arrived. 503 `http.unavailable` while another one runs.
 async fn audit(State(auditor): State<Auditor>) -> Result<Json<Audit>, Problem> {
-    let Ok(_turn) = auditor.turns.try_acquire() else {
-        let detail = "another audit is running";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "http.unavailable", detail)
-            .retry_after(std::time::Duration::from_secs(5)));
-    };
+    let _turn = auditor.turn()?;
     Ok(Json(auditor.operator.audit().await.map_err(problem)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    /// A position, a time or a duration; without it, what the broker may be expected to hold.
+    since: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    /// Why, for those who read the log later.
+    reason: Option<String>,
+}
+
+/// Compares log and broker, and has the relay publish again what is missing. Repeating it is harmless: what is there
+/// is not published again.
+async fn reconcile(
+    State(auditor): State<Auditor>,
+    Json(asked): Json<Reconcile>,
+) -> Result<Json<Reconciled>, Problem> {
+    let since: Option<Since> =
+        asked.since.map(|text| text.parse()).transpose().map_err(|error: tidewire::reconcile::UnknownSince| {
+            Problem::invalid(error).with("parameter", "since")
+        })?;
+    let _turn = auditor.turn()?;
+    if !asked.dry_run {
+        let reason: String = asked.reason.unwrap_or_default().chars().take(MAX_REASON_CHARS).collect();
+        tracing::info!(?since, reason, "comparing log and broker");
+    }
+    Ok(Json(auditor.operator.reconcile(since, asked.dry_run).await.map_err(problem)?))
 }

@@ -144,14 +144,24 @@ fn printable(text: &str) -> String {
 }
 
 pub(crate) fn problem(error: OperateError) -> Problem {
-    let code = error.code();
+    let code = error.code().to_owned();
+    let unavailable = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code.clone(), detail);
     match error {
         OperateError::Store(error) => error.into(),
-        OperateError::Broker(error) => {
+        OperateError::Broker(error) if error.is_transient() => {
             tracing::warn!(%error, "broker");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, "the broker does not answer; try again later")
-                .retry_after(Default::default())
+            unavailable("the broker does not answer; try again later").retry_after(Default::default())
+        }
+        OperateError::Broker(error) => {
+            tracing::error!(%error, "broker");
+            let detail = "the broker cannot do this; it was logged";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
         }
         OperateError::NoConsumer { .. } => Problem::new(StatusCode::NOT_FOUND, code, error),
+        OperateError::Relay { ref reason, .. } if code == "reconcile.replaced" => Problem::conflict(code, reason),
+        OperateError::Relay { reason, .. } => {
+            tracing::warn!(code, reason, "relay");
+            unavailable("the relay could not do this; it was logged")
+        }
     }
 }

@@ -93,7 +93,7 @@ impl From<tidewire::StoreError> for Failure {
         let exit = match &error {
             E::Conflict(_) | E::Fenced { .. } | E::Locked(_) => Exit::Conflict,
             E::Unavailable(_) | E::Full(_) | E::ReadOnly(_) | E::Unknown(_) => Exit::Unavailable,
-            E::Invalid(_) => Exit::Invalid,
+            E::Invalid(_) | E::Denied(_) | E::Misconfigured(_) => Exit::Invalid,
             _ => Exit::Error,
         };
         Self::new(exit, error.code(), &error)
@@ -105,7 +105,7 @@ impl From<tidewire::BrokerError> for Failure {
         use tidewire::BrokerError as E;
         let exit = match &error {
             E::Locked(_) => Exit::Conflict,
-            E::TooLarge { .. } | E::Invalid(_) => Exit::Invalid,
+            E::TooLarge { .. } | E::Invalid(_) | E::Denied(_) | E::Misconfigured(_) => Exit::Invalid,
             other if other.is_transient() => Exit::Unavailable,
             _ => Exit::Error,
         };

@@ -1,7 +1,6 @@
 //! A running instance: ports, services, loops and the HTTP surface, from start to drained end.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ pub struct Instance {
     stop_server: CancellationToken,
     health: Health,
     deadline: Duration,
-    _published: Published,
+    _published: Option<Published>,
 }
 
 impl Instance {
@@ -63,10 +62,10 @@ impl Instance {
     ) -> Result<Self, Failure> {
         let options = RunOptions::from_config(config)
             .map_err(|error| Failure::new(Exit::Invalid, "config.invalid_value", format!("smtp: {error}")))?;
-        let services = Services::build(ports, config).await?;
+        let services = Services::build(ports, config, roles).await?;
         let operator = services.operator.clone();
         let url = url_of(address);
-        let published = publish(&config.data_dir, &url, roles, ports.clock.as_ref())?;
+        let published = publish(config, &url, roles, ports.clock.as_ref())?;
         let (health, stop_server) = (Health::new(), CancellationToken::new());
         let edge = Options {
             drain: config.shutdown.deadline / SERVER_SHARE,
@@ -117,7 +116,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure>
     Ok((listener, bound))
 }
 
-fn publish(data_dir: &Path, url: &str, roles: &[Role], clock: &dyn Clock) -> Result<Published, Failure> {
+/// `None` where another process on shared backends is the one to be found.
+fn publish(config: &Config, url: &str, roles: &[Role], clock: &dyn Clock) -> Result<Option<Published>, Failure> {
     let file = RunFile {
         pid: std::process::id(),
         url: url.to_owned(),
@@ -125,7 +125,12 @@ fn publish(data_dir: &Path, url: &str, roles: &[Role], clock: &dyn Clock) -> Res
         roles: roles.iter().map(|role| role.name().to_owned()).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    file.publish(data_dir).map_err(|error| {
+    let data_dir = &config.data_dir;
+    let published = match wire::is_shared(config) {
+        true => file.publish_beside(data_dir),
+        false => file.publish(data_dir).map(Some),
+    };
+    published.map_err(|error| {
         Failure::new(Exit::Unavailable, "store.unavailable", format!("cannot write to {}: {error}", data_dir.display()))
     })
 }

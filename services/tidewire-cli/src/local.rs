@@ -8,6 +8,7 @@ use tidewire::config::Config;
 use tidewire::{Clock, Ports};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Role;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::services::Services;
@@ -32,7 +33,9 @@ impl Local {
             "store.locked" | "broker.locked" => silent(failure),
             _ => failure,
         })?;
-        let services = match Services::build(&ports, config).await {
+        // On shared backends others may be at work, the one with the search index among them.
+        let roles = if wire::is_shared(config) { &[][..] } else { &Role::ALL[..] };
+        let services = match Services::build(&ports, config, roles).await {
             Ok(services) => services,
             Err(failure) => {
                 close(ports).await;

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::output::Output;
 use crate::session::{Session, listen_flag};
-use crate::up;
+use crate::{up, wire};
 
 /// Runs until a signal.
 pub async fn run(session: &Session, args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
@@ -17,8 +17,8 @@ pub async fn run(session: &Session, args: &RunArgs, output: &mut Output) -> Resu
     roles.sort_unstable();
     roles.dedup();
     let asked = up::begin(&config)?;
-    if is_embedded(&config) {
-        eprintln!("{}", notice(&roles));
+    for notice in notices(&config, &roles) {
+        eprintln!("note: {notice}");
     }
     let instance =
         Instance::start(&config, &roles, session.clock.clone()).await.map_err(|failure| only_one(failure, &config))?;
@@ -26,21 +26,57 @@ pub async fn run(session: &Session, args: &RunArgs, output: &mut Output) -> Resu
     up::until_asked(instance, asked).await
 }
 
-fn is_embedded(config: &Config) -> bool {
-    config.sqlite_dir().is_some() || config.embedded_broker_dir().is_some()
+/// What everybody should know who runs these roles on these backends.
+fn notices(config: &Config, roles: &[Role]) -> Vec<String> {
+    if wire::is_shared(config) { on_shared(config, roles) } else { on_embedded(roles) }
 }
 
-/// What everybody should know who runs some roles on backends of one process.
-fn notice(roles: &[Role]) -> String {
+fn on_embedded(roles: &[Role]) -> Vec<String> {
     let missing: Vec<&str> = Role::ALL.iter().filter(|role| !roles.contains(role)).map(|role| role.name()).collect();
-    let mut text =
-        "note: the embedded log and broker allow one process, so no other process can run the remaining roles \
-                    beside this one: name all you need here, or use `tidewire up`."
-            .to_owned();
+    let mut notices = vec![
+        "an embedded log or broker allows one process, so no other process can run the remaining roles beside this \
+         one: name all you need here, or use `tidewire up`. Roles in several processes need PostgreSQL, and JetStream \
+         or Kafka."
+            .to_owned(),
+    ];
     if !missing.is_empty() {
-        text.push_str(&format!("\nnote: not running: {}. Their events wait in the log.", missing.join(", ")));
+        notices.push(format!("not running: {}. Their events wait in the log.", missing.join(", ")));
     }
-    text
+    notices
+}
+
+/// Roles that read or write the bytes of documents.
+const OBJECT_ROLES: [Role; 3] = [Role::Gateway, Role::Documents, Role::Enrichment];
+
+/// What is kept on this machine although the backends are shared.
+fn on_shared(config: &Config, roles: &[Role]) -> Vec<String> {
+    let mut notices = Vec::new();
+    let here = |role: &Role| roles.contains(role);
+    if OBJECT_ROLES.iter().any(here)
+        && !OBJECT_ROLES.iter().all(here)
+        && let Some(dir) = config.objects_dir()
+    {
+        notices.push(format!(
+            "the bytes of documents are in {} on this machine. The roles gateway, documents and enrichment need the same \
+             ones: on several machines, set objects.url to a folder that all of them mount.",
+            dir.display()
+        ));
+    }
+    if here(&Role::Documents) {
+        notices.push(format!(
+            "the search index is in {} and belongs to this process. It is made again from the log where it is missing. Run \
+             the role documents once only.",
+            config.data_dir.join("index").display()
+        ));
+    }
+    if here(&Role::Gateway) != here(&Role::Documents) {
+        notices.push(
+            "only a process with both roles, gateway and documents, can search; elsewhere GET /v1/search answers \
+             index.elsewhere."
+                .to_owned(),
+        );
+    }
+    notices
 }
 
 /// Another process has the data directory: with roles, that is a matter of how they are split.
@@ -62,13 +98,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn on_shared_backends_only_what_is_local_is_named() {
+        let config = Config::with([("store.url", "postgres://h/d"), ("broker.url", "nats://h")]).unwrap();
+        let told = |roles: &[Role]| notices(&config, roles).join("\n");
+        assert_eq!(told(&[Role::Social, Role::OutboxPublisher]), "");
+        assert!(!told(&Role::ALL).contains("objects.url"), "all of them are here");
+        assert!(told(&[Role::Enrichment]).contains("objects.url"));
+        let text = told(&[Role::Documents]);
+        assert!(text.contains("objects.url") && text.contains("search index") && text.contains("index.elsewhere"), "{text}");
+        assert!(!told(&[Role::Gateway, Role::Documents]).contains("index.elsewhere"));
+    }
+
+    #[test]
     fn says_plainly_what_one_process_means() {
-        let text = notice(&[Role::Gateway, Role::Social]);
+        let text = notices(&Config::default(), &[Role::Gateway, Role::Social]).join("\n");
         assert!(
             text.contains("one process") && text.contains("tidewire up") && text.contains("outbox-publisher"),
             "{text}"
         );
-        assert!(!notice(&Role::ALL).contains("not running"));
+        assert_eq!(on_embedded(&Role::ALL).len(), 1);
         let locked = Failure::new(Exit::Conflict, "store.locked", "process 4711 has it open");
         let failure = only_one(locked, &Config::default());
         assert_eq!(failure.code, "role.single_process");

@@ -19,18 +19,26 @@ pub struct Services {
 }
 
 impl Services {
-    /// Builds every service; nothing runs yet.
-    pub async fn build(ports: &Ports, config: &Config) -> Result<Self, Failure> {
+    /// Builds every service; nothing runs yet. What a service keeps on this machine is opened only for `roles`: other
+    /// processes have it open.
+    pub async fn build(ports: &Ports, config: &Config, roles: &[Role]) -> Result<Self, Failure> {
+        let documents = match roles.contains(&Role::Documents) {
+            true => documents::service(ports, config),
+            false => documents::service_elsewhere(ports, config),
+        };
         let mut all = vec![
-            outbox_publisher::service(ports, config),
             social::service(ports, config),
-            documents::service(ports, config).map_err(|error| cannot("documents", error))?,
+            documents.map_err(|error| cannot("documents", error))?,
             enrichment::service(ports, config).map_err(|error| cannot("enrichment", error))?,
             notifications::service(ports, config),
             analytics::service(ports, config),
             saga_orchestrator::service(ports, config).map_err(|error| cannot("saga-orchestrator", error))?,
         ];
-        let operator = Operator::new(ports, handlers_of(&all), consume_options(config));
+        let handlers = handlers_of(&all);
+        let readers: Vec<_> = handlers.iter().map(|(handler, _)| handler.consumer()).collect();
+        let relays = outbox_publisher::relays(config, &readers);
+        all.push(outbox_publisher::service(ports, &relays));
+        let operator = Operator::new(ports, handlers, consume_options(config)).with_relays(relays);
         all.push(gateway::service(ports, operator.clone()));
         Ok(Self { all, operator })
     }

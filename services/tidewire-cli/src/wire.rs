@@ -31,6 +31,11 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Failu
     }
 }
 
+/// Whether several processes can run on these backends at once.
+pub fn is_shared(config: &Config) -> bool {
+    config.sqlite_dir().is_none() && config.embedded_broker_dir().is_none()
+}
+
 async fn open_store(config: &Config, dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Failure> {
     let options = SqliteOptions {
         readers: u32::try_from(config.store.readers).unwrap_or(u32::MAX),

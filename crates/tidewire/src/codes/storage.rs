@@ -40,6 +40,18 @@ pub(super) const TABLE: &[Explanation] = &[
         "Check the server, the network and the credentials of store.url; `tidewire config show` prints it without the password, and /readyz says when it answers again. Work resumes by itself.",
     ),
     e(
+        "store.denied",
+        "the database refuses these credentials",
+        "The server answered, and does not let this user in, or does not let it do what the log needs: a wrong password, a missing right, a rule of pg_hba.conf, a database that does not exist. Trying again does not help, so nothing was retried and nothing was written.",
+        "Try the same URL with `psql`. The role needs `create` on the database at the first start, and all rights on the schema `tidewire` afterwards; infra/postgres/init.sql grants them. `tidewire config show store` prints the URL without its password and where it came from.",
+    ),
+    e(
+        "store.misconfigured",
+        "the database is not set up as it must be",
+        "The server is too old, or one of its settings would break a promise, such as commits that are answered before they are on disk. It is refused instead of used with less care. The error names what differs.",
+        "Set it right on the server, as infra/postgres/postgresql.conf does, and start again. PostgreSQL 15 or later is needed; `psql -c 'show server_version'` prints which one answers.",
+    ),
+    e(
         "commit.conflict",
         "somebody else wrote this stream first",
         "The commit expected a version of the stream, or a revision of a document, that is no longer the latest. Nothing was written.",
@@ -80,6 +92,30 @@ pub(super) const TABLE: &[Explanation] = &[
         "the broker cannot be reached",
         "The server does not answer or refuses the connection. Events are still accepted into the log and published when the broker is back; handlers wait.",
         "Check the server, the network and broker.url; `tidewire config show` prints it without the password. tidewire_relay_lag_events shows what is waiting. Publishing resumes by itself.",
+    ),
+    e(
+        "broker.denied",
+        "the broker refuses these credentials",
+        "The server answered, and does not let this user in, or does not let it do what is needed: a wrong password, token or credentials file, or an account without rights to this stream or topic. Trying again does not help by itself.",
+        "Try the same credentials with the server's own client, such as `nats stream ls`. `tidewire config show broker` prints the URL without its password, and which file the credentials come from. Events are accepted into the log meanwhile and published later.",
+    ),
+    e(
+        "broker.misconfigured",
+        "the broker is not set up as it must be",
+        "The stream, topic, consumer or server has a setting that would break a promise: events that may be dropped before they are read, a number of partitions that changed, a file store that does not flush. The error names each setting as it is and as it must be. It is refused instead of used with less care.",
+        "Set it right on the server, or set the key that the error names to what the server has: `tidewire config show broker`. infra/nats/nats.conf and infra/kafka/server.properties are examples that are accepted. Events are accepted into the log meanwhile and published later.",
+    ),
+    e(
+        "reconcile.replaced",
+        "another comparison of log and broker was asked for",
+        "Each part of the relay takes one request to compare log and broker at a time, and the newest one counts. Another operator asked before this one was answered.",
+        "Nothing is lost: the newer request publishes again what it finds missing. `tidewire log reconcile --dry-run` shows whether anything is left to do.",
+    ),
+    e(
+        "index.elsewhere",
+        "the search index is in another process",
+        "The full-text index is a folder on the disk of the process that runs the role documents. This process runs without that role, so it cannot search, nor write to the index.",
+        "Run both roles in one process, `tidewire run gateway documents`, or send searches to the process that has both. Everything else about documents is answered from the log.",
     ),
     e(
         "broker.locked",

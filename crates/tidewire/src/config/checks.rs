@@ -38,6 +38,8 @@ const RULES: &[AtLeast] = &[
         "an event in its last retries would be older than what the broker keeps",
     ),
     at_least("broker.retention_bytes", 64, &["broker.max_event_bytes"], "a few large events would fill the broker"),
+    at_least("nats.max_bytes", 64, &["broker.max_event_bytes"], "a few large events would fill the stream"),
+    at_least("broker.retention_age", 1, &["nats.dedupe_window"], "the server would remember ids of events it has dropped"),
     at_least("broker.max_in_flight", 1, &["consume.batch"], "a batch would never fill"),
     at_least("consume.batch_bytes", 1, &["broker.max_event_bytes"], "the largest event would not fit into a batch"),
     at_least("http.body_limit", 1, &["broker.max_event_bytes"], "the largest event could not be posted"),
@@ -67,6 +69,9 @@ pub(super) fn contradictions(resolved: &Resolved) -> Vec<Problem> {
     let mut problems: Vec<Problem> = RULES.iter().filter_map(|rule| broken(rule, resolved)).collect();
     problems.extend(remote_without_auth(resolved));
     problems.extend(mail_without_sender(resolved));
+    problems.extend(strange_domain(resolved));
+    problems.extend(even_replicas(resolved));
+    problems.extend(strange_settings(resolved));
     problems
 }
 
@@ -160,6 +165,52 @@ fn mail_without_sender(resolved: &Resolved) -> Option<Problem> {
     })
 }
 
+/// The longest domain: it is part of the names of streams, topics and groups.
+const MAX_DOMAIN: usize = 32;
+
+fn strange_domain(resolved: &Resolved) -> Option<Problem> {
+    let Some(Value::Text(domain)) = resolved.values.get("broker.domain") else { return None };
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let good = (1..=MAX_DOMAIN).contains(&domain.len()) && domain.bytes().all(is_part);
+    (!good).then(|| Problem {
+        code: "config.invalid_value",
+        path: "broker.domain".into(),
+        origin: resolved.origins.get("broker.domain").cloned().unwrap_or(Origin::Default),
+        expected: format!("1 to {MAX_DOMAIN} lower-case letters, digits, `-` and `_`"),
+        found: domain.clone(),
+        hint: "it becomes part of the names of streams, topics and consumer groups".into(),
+    })
+}
+
+fn even_replicas(resolved: &Resolved) -> Option<Problem> {
+    let (Some(Value::Url(url)), Some(Value::Count(replicas))) =
+        (resolved.values.get("broker.url"), resolved.values.get("broker.replicas"))
+    else {
+        return None;
+    };
+    let on_nats = matches!(url.scheme(), "nats" | "tls");
+    (on_nats && matches!(replicas, 2 | 4)).then(|| Problem {
+        code: "config.inconsistent",
+        path: "broker.replicas".into(),
+        origin: resolved.origins.get("broker.replicas").cloned().unwrap_or(Origin::Default),
+        expected: "broker.replicas = 1, 3 or 5 on JetStream".into(),
+        found: format!("{}, {}", with_origin("broker.url", resolved), with_origin("broker.replicas", resolved)),
+        hint: "an even number of copies needs as large a majority as the odd one above it, and survives no more".into(),
+    })
+}
+
+fn strange_settings(resolved: &Resolved) -> Option<Problem> {
+    let Some(Value::Secret(settings)) = resolved.values.get("kafka.settings") else { return None };
+    super::kafka::kafka_settings(settings.expose()).is_none().then(|| Problem {
+        code: "config.invalid_value",
+        path: "kafka.settings".into(),
+        origin: resolved.origins.get("kafka.settings").cloned().unwrap_or(Origin::Default),
+        expected: "name=value; name=value".into(),
+        found: super::secret::MASK.into(),
+        hint: "names are those of librdkafka, such as ssl.ca.location".into(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Config;
@@ -200,6 +251,10 @@ mod tests {
             (vec![("broker.max_in_flight", "10")], ["broker.max_in_flight = 10", "consume.batch = 512"]),
             (vec![("http.header_timeout", "1m")], ["http.request_timeout = 30s", "http.header_timeout = 1m"]),
             (vec![("smtp.url", "smtp://mail:25")], ["smtp.url = smtp://mail:25", "smtp.from = "]),
+            (
+                vec![("broker.url", "nats://h"), ("broker.replicas", "2")],
+                ["broker.url = nats://h", "broker.replicas = 2"],
+            ),
         ] {
             let found = problems(&pairs);
             assert_eq!(found.len(), 1, "{pairs:?}: {found:#?}");
@@ -208,6 +263,20 @@ mod tests {
                 assert!(found[0].found.contains(value), "{value}: {found:#?}");
             }
             assert!(matches!(found[0].origin, Origin::Flag(_)), "{found:#?}");
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_checked_before_anything_is_opened() {
+        for (key, value, good) in [
+            ("broker.domain", "main-2_b", true),
+            ("broker.domain", "Main", false),
+            ("broker.domain", "a.b", false),
+            ("broker.domain", "a23456789012345678901234567890123", false),
+            ("broker.replicas", "2", true),
+        ] {
+            let found = problems(&[(key, value)]);
+            assert_eq!(found.is_empty(), good, "{key} = {value}: {found:#?}");
         }
     }
 

@@ -101,7 +101,8 @@ fn check_secret(
             "the value is the placeholder of a template".into(),
         ));
     }
-    if redact_url(text) == text {
+    let holds_one = if key.kind == Kind::Secret { !text.is_empty() } else { redact_url(text) != text };
+    if !holds_one {
         return Ok(());
     }
     let variable = format!("{}_FILE", key.env_names().last().map_or("", String::as_str));
@@ -123,6 +124,7 @@ fn check_secret(
 /// A value for an error: of a secret key only what redaction can vouch for.
 fn shown(key: &Key, raw: &Raw) -> String {
     match raw {
+        Raw::Text(text) | Raw::Str(text) if key.kind == Kind::Secret && !text.is_empty() => MASK.to_owned(),
         Raw::Text(text) | Raw::Str(text) if key.secret && !text.is_empty() => {
             let local = matches!(key.kind, Kind::Url(rule) if rule.local.iter().any(|scheme| text.starts_with(scheme)));
             if text.contains("://") || local { redact_url(text) } else { format!("{MASK} (hidden; it has no scheme)") }

@@ -21,6 +21,7 @@
 
 mod checks;
 mod file;
+mod kafka;
 mod keys;
 mod layers;
 mod problem;
@@ -38,13 +39,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use file::FILE_BYTES_MAX;
+pub use kafka::kafka_settings;
 pub use keys::{ENV_PREFIX, EnvName, Key, find, nearest_key};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reference::reference;
 pub use secret::{MASK, SECRET_FILE_BYTES_MAX, SecretString};
 pub use sections::{
-    BrokerConfig, ColorChoice, ConsumeConfig, DocumentsConfig, EffectsConfig, HttpConfig, LogConfig, LogFormat,
-    ObjectsConfig, RelayConfig, SagaConfig, ShutdownConfig, SmtpConfig, StoreConfig,
+    BrokerConfig, ColorChoice, ConsumeConfig, DocumentsConfig, EffectsConfig, HttpConfig, KafkaConfig, LogConfig,
+    LogFormat, NatsConfig, ObjectsConfig, RelayConfig, SagaConfig, ShutdownConfig, SmtpConfig, StoreConfig,
 };
 pub use sources::{Env, FILE_NAME, FileSource, Flag, Sources};
 pub use table::KEYS;
@@ -64,6 +66,10 @@ pub struct Config {
     pub store: StoreConfig,
     /// What carries events to the handlers.
     pub broker: BrokerConfig,
+    /// NATS JetStream.
+    pub nats: NatsConfig,
+    /// Apache Kafka.
+    pub kafka: KafkaConfig,
     /// Publishing the log.
     pub relay: RelayConfig,
     /// The loop around every handler.
@@ -140,6 +146,8 @@ impl Config {
             listen,
             store: StoreConfig::take(&mut values),
             broker: BrokerConfig::take(&mut values),
+            nats: NatsConfig::take(&mut values),
+            kafka: KafkaConfig::take(&mut values),
             relay: RelayConfig::take(&mut values),
             consume: ConsumeConfig::take(&mut values),
             saga: SagaConfig::take(&mut values),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secret::SecretString;
 use super::url::ServiceUrl;
 use super::value::Value;
 
@@ -47,6 +48,7 @@ field!(u64, Value::Size(bytes) => Some(bytes));
 field!(Duration, Value::Span(span) => Some(span));
 field!(SocketAddr, Value::Socket(address) => Some(address));
 field!(ServiceUrl, Value::Url(url) => Some(url));
+field!(SecretString, Value::Secret(secret) => Some(secret));
 field!(LogFormat, Value::Text(word) => LogFormat::from_word(&word));
 field!(ColorChoice, Value::Text(word) => ColorChoice::from_word(&word));
 
@@ -74,6 +76,10 @@ section! {
         url: ServiceUrl,
         /// Read connections.
         readers: usize,
+        /// PostgreSQL: connections for what does not travel in groups.
+        writers: usize,
+        /// PostgreSQL: connections that wait for locked streams.
+        lanes: usize,
         /// Commits per disk flush.
         group_commits_max: usize,
         /// Events between two snapshots of a stream.
@@ -87,6 +93,12 @@ section! {
     BrokerConfig = "broker" {
         /// `embedded:`, `nats://…` or `kafka://…`.
         url: ServiceUrl,
+        /// Name of this installation on a shared broker.
+        domain: String,
+        /// Servers that keep each event; 0 for the default.
+        replicas: usize,
+        /// Events under way at once.
+        publish_window: usize,
         /// Bytes kept once acknowledged.
         retention_bytes: u64,
         /// Age kept once acknowledged.
@@ -99,6 +111,40 @@ section! {
         max_event_bytes: u64,
         /// Ids remembered against a second publish.
         dedupe_window: usize,
+    }
+}
+section! {
+    /// NATS JetStream.
+    NatsConfig = "nats" {
+        /// Bytes of the stream.
+        max_bytes: u64,
+        /// Time in which a second publish is recognised.
+        dedupe_window: Duration,
+        /// A `.creds` file, or empty.
+        credentials_file: String,
+        /// An nkey seed file, or empty.
+        nkey_file: String,
+        /// A file of root certificates, or empty.
+        root_ca: String,
+    }
+}
+section! {
+    /// Apache Kafka.
+    KafkaConfig = "kafka" {
+        /// Partitions of the topic when it is made.
+        partitions: u32,
+        /// Copies before an event counts as published; 0 for the cluster's default.
+        min_insync: u32,
+        /// `auto`, `plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.
+        security: String,
+        /// How the password is presented.
+        mechanism: String,
+        /// The user, or empty.
+        username: String,
+        /// The password, or empty.
+        password: SecretString,
+        /// Settings of librdkafka as `name=value; name=value`; see [`kafka_settings`](super::kafka_settings).
+        settings: SecretString,
     }
 }
 section! {

@@ -20,6 +20,8 @@ const DAY: u64 = 24 * HOUR;
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("store", "The log: every event, in one order, with the inbox and everything written beside it."),
     ("broker", "What carries events from the log to the handlers."),
+    ("nats", "NATS JetStream; read where broker.url begins with `nats://` or `tls://`."),
+    ("kafka", "Apache Kafka; read where broker.url begins with `kafka://`, in a build with the cargo feature `kafka`."),
     ("relay", "Publishes the log to the broker, in order per key."),
     ("consume", "The loop around every handler."),
     ("saga", "Long workflows that undo themselves."),
@@ -58,7 +60,19 @@ pub static KEYS: &[Key] = &[
         "store.readers",
         count(1, 64, "connections"),
         "4",
-        "Read connections beside the single writer. More helps many concurrent queries; each costs a few MiB.",
+        "Read connections beside the single writer. More helps many concurrent queries; each costs a few MiB here, and on PostgreSQL a server process.",
+    ),
+    Key::new(
+        "store.writers",
+        count(1, 64, "connections"),
+        "2",
+        "PostgreSQL: connections that write what does not travel in groups, such as leases and snapshots.",
+    ),
+    Key::new(
+        "store.lanes",
+        count(1, 64, "connections"),
+        "2",
+        "PostgreSQL: connections that wait for streams which somebody's long transaction has locked, so that other commits need not.",
     ),
     Key::new(
         "store.group_commits_max",
@@ -87,6 +101,24 @@ pub static KEYS: &[Key] = &[
     .env(&[Short("TIDEWIRE_BROKER_URL"), Fallback("NATS_URL")])
     .secret(),
     Key::new(
+        "broker.domain",
+        Kind::Text { empty: false },
+        "main",
+        "Name of this installation on a shared broker: the stream is `TW_<domain>` on JetStream, the topic `tidewire.<domain>` on Kafka. Another name is another broker. 1 to 32 lower-case letters, digits, `-` and `_`.",
+    ),
+    Key::new(
+        "broker.replicas",
+        count(0, 5, "copies"),
+        "0",
+        "Servers that keep each event, on JetStream and Kafka. 0 is one on JetStream and the cluster's own default on Kafka; 3 survives the loss of a server. JetStream takes 1, 3 or 5.",
+    ),
+    Key::new(
+        "broker.publish_window",
+        count(1, 16_384, "events"),
+        "512",
+        "Events under way to JetStream or Kafka at once, of each key one. Beyond it the relay waits.",
+    ),
+    Key::new(
         "broker.retention_bytes",
         size(64 * MIB, 1024 * TIB),
         "1GiB",
@@ -96,7 +128,7 @@ pub static KEYS: &[Key] = &[
         "broker.retention_age",
         span(MINUTE, 3650 * DAY),
         "7d",
-        "Acknowledged events older than this leave the broker. They stay in the log.",
+        "Events older than this leave the broker: acknowledged ones on the embedded broker, all on JetStream and Kafka. They stay in the log. Longer than any consumer stays away.",
     ),
     Key::new(
         "broker.max_in_flight",
@@ -120,8 +152,77 @@ pub static KEYS: &[Key] = &[
         "broker.dedupe_window",
         count(1024, 16_777_216, "events"),
         "65536",
-        "Ids remembered to drop a second publish of the same event. Must cover what the relay may send again after a crash.",
+        "The embedded broker remembers so many ids to drop a second publish of the same event. Must cover what the relay may send again after a crash.",
     ),
+    Key::new(
+        "nats.max_bytes",
+        size(64 * MIB, 1024 * TIB),
+        "10GiB",
+        "Most bytes the stream may take. Beyond it publishing waits and nothing is discarded: what arrives within broker.retention_age must fit.",
+    ),
+    Key::new(
+        "nats.dedupe_window",
+        span(SECOND, DAY),
+        "10m",
+        "Publishing an event again within this time is recognised by the server. Longer than the relay needs to try again.",
+    ),
+    Key::new(
+        "nats.credentials_file",
+        Kind::Text { empty: true },
+        "",
+        "File with the user's token and seed (`.creds`). Empty means that the URL says who connects.",
+    )
+    .env(&[Fallback("NATS_CREDS")]),
+    Key::new(
+        "nats.nkey_file",
+        Kind::Text { empty: true },
+        "",
+        "File with the user's nkey seed. Empty means none; nats.credentials_file holds one already.",
+    ),
+    Key::new(
+        "nats.root_ca",
+        Kind::Text { empty: true },
+        "",
+        "File with the root certificates (PEM) to trust besides the usual ones, for `tls://` URLs.",
+    ),
+    Key::new(
+        "kafka.partitions",
+        count(1, 64, "partitions"),
+        "64",
+        "Partitions of the topic when it is made. Fixed for ever: a key that changed its partition would lose its order. At most as many processes can share a consumer.",
+    ),
+    Key::new(
+        "kafka.min_insync",
+        count(0, 10, "copies"),
+        "0",
+        "Copies that must have an event before it counts as published. 0 is the cluster's own default; 2 of 3 copies survives the loss of one server.",
+    ),
+    Key::new(
+        "kafka.security",
+        Kind::Choice(&["auto", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+        "auto",
+        "How to connect. `auto` is sasl_plaintext with a user name and plaintext without; ssl and sasl_ssl need a build with the cargo feature `kafka-tls`.",
+    ),
+    Key::new(
+        "kafka.mechanism",
+        Kind::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        "PLAIN",
+        "How the user name and password are presented. The SCRAM mechanisms need a build with the cargo feature `kafka-tls`.",
+    ),
+    Key::new(
+        "kafka.username",
+        Kind::Text { empty: true },
+        "",
+        "The user. Empty means the one in broker.url, `kafka://user:password@host:9092`, or none.",
+    ),
+    Key::new("kafka.password", Kind::Secret, "", "The user's password. Empty means the one in broker.url, or none.").secret(),
+    Key::new(
+        "kafka.settings",
+        Kind::Secret,
+        "",
+        "Settings of librdkafka over those that Tidewire makes, as `name=value; name=value`. They can break promises: for TLS files and the like. Never shown, since they may hold secrets.",
+    )
+    .secret(),
     Key::new(
         "relay.shards",
         count(1, 64, "shards"),

@@ -193,6 +193,18 @@ fn secrets_never_show() {
     assert!(shown[4].contains("config.secret_on_command_line"), "{}", shown[4]);
 }
 
+#[test]
+fn a_secret_without_an_address_never_shows_either() {
+    let vars = [("TIDEWIRE_KAFKA__PASSWORD", "canary7"), ("TIDEWIRE_KAFKA__SETTINGS", "ssl.key.password=canary7")];
+    let config = load("", &vars, &[]).unwrap();
+    assert_eq!(config.kafka.password.expose(), "canary7");
+    assert!(!format!("{config:?} {:?}", config.rows()).contains("canary7"));
+    let shown = load("", &[("TIDEWIRE_KAFKA__SETTINGS", "canary7")], &[]).unwrap_err();
+    assert!(!shown.to_string().contains("canary7"), "{shown}");
+    assert_eq!(codes(load("", &[], &[("kafka.password", "canary7")])), ["config.secret_on_command_line"]);
+    assert_eq!(codes(load("", &[], &[("kafka.password", "")])), [""; 0]);
+}
+
 #[cfg(unix)]
 #[test]
 fn secrets_come_from_files_that_others_cannot_read() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secret::SecretString;
 use super::url::{ServiceUrl, UrlRule};
 
 /// What a key accepts. Bounds are inclusive.
@@ -15,6 +16,8 @@ pub enum Kind {
         /// Whether the empty text is a value.
         empty: bool,
     },
+    /// Text that is never shown; empty means none.
+    Secret,
     /// A folder or file name.
     Path,
     /// `true` or `false`.
@@ -56,6 +59,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
+    Secret(SecretString),
     Path(PathBuf),
     Bool(bool),
     Count(u64),
@@ -112,6 +116,7 @@ impl Kind {
         match self {
             Self::Text { empty: true } => "text".into(),
             Self::Text { empty: false } => "text that is not empty".into(),
+            Self::Secret => "text, never shown".into(),
             Self::Path => "a path".into(),
             Self::Bool => "true or false".into(),
             Self::Count { min, max, unit } => format!("a number of {unit} from {min} to {max}"),
@@ -150,10 +155,11 @@ impl Kind {
             Self::Text { empty: false } | Self::Path if text.trim().is_empty() => {
                 Err(wrong("unset it for the default"))
             }
-            Self::Text { .. } if text.chars().any(char::is_control) => {
+            Self::Text { .. } | Self::Secret if text.chars().any(char::is_control) => {
                 Err(wrong("control characters are not accepted"))
             }
             Self::Text { .. } => Ok(Value::Text(text.to_owned())),
+            Self::Secret => Ok(Value::Secret(SecretString::new(text))),
             Self::Path if text.contains('\0') => Err(wrong("a path holds no zero byte")),
             Self::Path => Ok(Value::Path(text.into())),
             Self::Bool => text.parse().map(Value::Bool).map_err(|_| wrong("")),
@@ -183,6 +189,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
+            Self::Secret(secret) => write!(f, "{secret}"),
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Count(count) => write!(f, "{count}"),

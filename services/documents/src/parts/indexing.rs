@@ -20,8 +20,16 @@ use crate::view::{DocumentView, life};
 pub struct Indexing {
     /// Where its text lies.
     pub objects: Objects,
-    /// The index.
-    pub index: Arc<Index>,
+    /// The index, where this process has it.
+    pub index: Option<Arc<Index>>,
+}
+
+impl Indexing {
+    /// A run here was asked for by mistake; where the index is, it will do.
+    fn index(&self) -> Result<&Index, HandlerError> {
+        let elsewhere = "the search index is in the process that runs the role documents (index.elsewhere)";
+        self.index.as_deref().ok_or_else(|| HandlerError::transient(elsewhere))
+    }
 }
 
 #[async_trait]
@@ -38,7 +46,7 @@ impl Part for Indexing {
         let stream = life(cx.store().as_ref(), &request.document_id).await?;
         let view = DocumentView::fold(&stream, |_| String::new())?;
         let unknown = || HandlerError::permanent("index.invalid", "the document was never submitted");
-        self.index.put(view.ok_or_else(unknown)?.entry(text)).await.map_err(index_error)?;
+        self.index()?.put(view.ok_or_else(unknown)?.entry(text)).await.map_err(index_error)?;
         Ok(DocumentIndexed { document_id: request.document_id.clone(), chunks })
     }
 
@@ -54,7 +62,7 @@ impl Reversible for Indexing {
     type Undone = DocumentUnindexed;
 
     async fn undo(&self, request: &Self::UndoRequest, _: &mut Context<'_>) -> Result<Self::Undone, HandlerError> {
-        self.index.remove(&request.document_id).await.map_err(index_error)?;
+        self.index()?.remove(&request.document_id).await.map_err(index_error)?;
         Ok(DocumentUnindexed { document_id: request.document_id.clone() })
     }
 

@@ -20,7 +20,7 @@ use crate::index::Index;
 pub struct Desk {
     pub(crate) ports: Ports,
     pub(crate) objects: Objects,
-    pub(crate) index: Arc<Index>,
+    pub(crate) index: Option<Arc<Index>>,
     pub(crate) document_limit: usize,
 }
 

@@ -35,7 +35,11 @@ pub async fn search(State(desk): State<Desk>, Query(parameters): Query<Parameter
         return Err(Problem::invalid(format!("`q` has at most {MAX_QUERY_CHARS} characters")).with("parameter", "q"));
     }
     let request = SearchRequest { q: parameters.q, workspace: workspace(&parameters.workspace)?, limit, offset };
-    let found = desk.index.search(request).await.map_err(problem)?;
+    let Some(index) = &desk.index else {
+        let detail = "the search index is in the process that runs the role documents; ask there";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "index.elsewhere", detail));
+    };
+    let found = index.search(request).await.map_err(problem)?;
     let hits: Vec<Value> = found
         .hits
         .into_iter()

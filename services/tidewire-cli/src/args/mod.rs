@@ -5,7 +5,7 @@ mod serve;
 
 pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
-    Redrive, SagasCommand,
+    Reconcile, Redrive, SagasCommand,
 };
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};
 

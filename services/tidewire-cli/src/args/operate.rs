@@ -46,7 +46,7 @@ pub enum EventsCommand {
     },
     /// Print events as they are appended, until Ctrl-C.
     #[command(
-        after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --filter \"type LIKE 'user.%' AND sequence > 5\" --count 10"
+        after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --filter 'sequence>5' --count 10"
     )]
     Tail {
         /// Which events.
@@ -199,6 +199,34 @@ pub enum LogCommand {
         after_long_help = "Example:\n  tidewire log verify\n  tidewire log verify --timeout 10m -o json"
     )]
     Verify,
+    /// Compare the log with what the broker holds, and publish again what is missing.
+    Reconcile(Reconcile),
+}
+
+/// `log reconcile`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Compare the log with what the broker holds, and have the relay publish again what the broker acknowledged \
+                  and then lost: under the same ids, in order per key. Consumers drop what they have handled; one that \
+                  has not gets it late, possibly after newer events of its key.\n\n\
+                  Without --since, that is what the broker may be expected to hold: events within broker.retention_age, and \
+                  older ones that a consumer has yet to handle. The relay does this by itself when it notices that the \
+                  broker's record is another, or has become shorter. Publishes nothing else meanwhile. Reads the log and the \
+                  broker: give long ones time. With --dry-run it only counts, and ends with 6 when something is missing.",
+    after_long_help = "Example:\n  tidewire log reconcile --dry-run\n  tidewire log reconcile --since 2h --yes --timeout 10m\n  tidewire log reconcile --since 2026-11-20T13:00:00Z --yes --reason restored -o json"
+)]
+pub struct Reconcile {
+    /// Begin with this position (4711), time (RFC 3339), or so long ago (2h).
+    #[arg(long, value_name = "POSITION|TIME|DURATION", value_parser = since)]
+    pub since: Option<String>,
+    /// What guards against publishing by mistake.
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// Checked here so that a mistake is one of usage; sent as it is.
+fn since(text: &str) -> Result<String, String> {
+    text.parse::<tidewire::reconcile::Since>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// `config`.

@@ -24,8 +24,10 @@ pub struct UpArgs {
 #[command(
     long_about = "Run some roles only. Roles in several processes need backends that processes can share: \
                   PostgreSQL for the log, JetStream or Kafka for the broker. The embedded ones belong to one process, \
-                  so on them all roles you need must be named in one `run`, or use `up`.",
-    after_long_help = "Example:\n  tidewire run gateway\n  tidewire run outbox-publisher saga-orchestrator\n  tidewire run gateway social documents --data-dir ./tidewire-data"
+                  so on them all roles you need must be named in one `run`, or use `up`.\n\n\
+                  Kept on the machine also on shared backends: the search index, by the one process that runs \
+                  documents, and the bytes of documents unless objects.url names a folder that all share.",
+    after_long_help = "Example:\n  tidewire run gateway documents\n  tidewire run outbox-publisher saga-orchestrator\n  tidewire run gateway social documents --data-dir ./tidewire-data"
 )]
 pub struct RunArgs {
     /// The roles.

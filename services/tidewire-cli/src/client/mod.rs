@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::local::Local;
 use crate::runfile::RunFile;
 use crate::session::Session;
+use crate::wire;
 use transport::{Http, Reply, Transport};
 
 /// The largest answer held in memory: the largest page of the largest events, and then some.
@@ -37,14 +38,15 @@ pub struct Client {
 
 impl Client {
     /// The instance named by `--url` or TIDEWIRE_URL; else the one that has the data directory open; else the
-    /// data directory itself, opened here for as long as the command takes.
+    /// backends themselves, opened here for as long as the command takes. Shared ones can be while others run.
     pub async fn connect(session: &Session) -> Result<Self, Failure> {
         let timeout = session.global.timeout;
         if let Some(url) = session.global.url.as_deref().or_else(|| session.env.non_empty("TIDEWIRE_URL")) {
             return Self::http(url, timeout);
         }
         let config = session.config(&[])?;
-        if let Some(running) = running(&config.data_dir).await {
+        let answers = |running: &RunFile| running.has_gateway() || !wire::is_shared(&config);
+        if let Some(running) = running(&config.data_dir).await.filter(answers) {
             return Self::http(&running.url, timeout);
         }
         let local = Local::open(&config, session.clock.clone()).await?;
@@ -128,7 +130,7 @@ impl Client {
 /// The process that has `data_dir` open, if it accepts connections.
 async fn running(data_dir: &Path) -> Option<RunFile> {
     let running = RunFile::read(data_dir)?;
-    let address = running.url.strip_prefix("http://")?.to_owned();
+    let address = running.address()?.to_owned();
     let connected = tokio::time::timeout(CONNECT_PATIENCE, tokio::net::TcpStream::connect(address)).await;
     matches!(connected, Ok(Ok(_))).then_some(running)
 }

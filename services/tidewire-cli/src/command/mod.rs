@@ -85,6 +85,14 @@ mod tests {
             .route("/v1/events/{id}", answer(event))
             .route("/v1/sagas", answer(json!({"items": [saga.clone()], "cursor": null})))
             .route("/v1/sagas/{id}", answer(saga))
+            .route(
+                "/v1/log/reconcile",
+                post(|Json(body): Json<Value>| async move {
+                    let published = if body["dry_run"] == true { 0 } else { 2 };
+                    Json(json!({"after": 0, "until": 9, "compared": 9, "present": 7, "outside_retention": 0, "missing": 2,
+                        "waited_for": 1, "published": published, "recognised": 0, "refused": 0, "first": ["e1", "e2"]}))
+                }),
+            )
             .route("/v1/audit", answer(json!({"appended": 9, "published": 7, "released": 1, "missing_on_broker": 1, "holes": 0,
                 "missing": ["e1"], "lost": 1, "consumers": [{"name": "c", "handled": 9, "parked": 0, "unhandled": 0}]})))
     }
@@ -120,6 +128,7 @@ mod tests {
             ("tidewire sagas list", &["document-ingestion", "undone", "document.encrypted"]),
             ("tidewire sagas show s1", &["locked", "extract", "turned_back"]),
             ("tidewire log info", &["sqlite", "4,096"]),
+            ("tidewire log reconcile --yes", &["7 there", "2 missing", "published again: 2", "e2"]),
             ("tidewire explain saga.stuck", &["Cause", "Cure"]),
         ] {
             let (ended, text) = ran(line).await;
@@ -158,6 +167,7 @@ mod tests {
             ("tidewire parked show 99", Exit::NotFound),
             ("tidewire parked redrive --consumer c --key user/bad --yes", Exit::Findings),
             ("tidewire log verify", Exit::Findings),
+            ("tidewire log reconcile --since 2h --dry-run", Exit::Findings),
             ("tidewire events tail", Exit::Unavailable),
         ] {
             let (ended, _) = ran(line).await;

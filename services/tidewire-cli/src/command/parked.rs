@@ -93,7 +93,7 @@ async fn run_redrive(client: &Client, redrive: &Redrive, output: &mut Output) ->
 }
 
 /// Asks a person, or needs `--yes`.
-fn agree(consent: &Consent, what: &str) -> Result<(), Failure> {
+pub(super) fn agree(consent: &Consent, what: &str) -> Result<(), Failure> {
     if consent.yes {
         return Ok(());
     }

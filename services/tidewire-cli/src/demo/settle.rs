@@ -43,7 +43,8 @@ impl From<OperateError> for Failure {
         match error {
             OperateError::Store(error) => error.into(),
             OperateError::Broker(error) => error.into(),
-            error @ OperateError::NoConsumer { .. } => Failure::new(Exit::NotFound, error.code(), error),
+            error @ OperateError::NoConsumer { .. } => Failure::new(Exit::NotFound, error.code().to_owned(), error),
+            error @ OperateError::Relay { .. } => Failure::new(Exit::Unavailable, error.code().to_owned(), error),
         }
     }
 }

@@ -1,23 +1,26 @@
-//! What operators ask and do: status, consumers, parked events, redrive, audit. One implementation, behind
+//! What operators ask and do: status, consumers, parked events, redrive, audit, reconcile. One implementation, behind
 //! the HTTP surface and the command line alike.
+
+mod audit;
+mod reconcile;
+
+pub use audit::{Audit, AuditedConsumer};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tidewire_core::broker::{Features, Lag};
+use tidewire_core::broker::{Extent, Features, Lag};
 use tidewire_core::handler::{Consumer, Kind};
-use tidewire_core::store::{Parked, ParkedQuery, Selection, StoreInfo};
+use tidewire_core::store::{Parked, ParkedQuery, StoreInfo};
 use tidewire_core::{BrokerError, Commit, Committed, Handler, Key, Mark, Position, Seen, StoreError, Unit, Unpark};
 
 use crate::consume::{ConsumeLoop, ConsumeOptions};
 use crate::ports::Ports;
+use crate::reconcile::CompareError;
+use crate::relay::{Relay, RelayOptions};
 
-/// Events read at once while auditing.
-const PAGE: usize = 2_000;
-/// Ids named per finding of an audit; the count goes on beyond.
-const MAX_NAMED: usize = 20;
 /// How often a redrive is done again at once after losing a race.
 const MAX_CONFLICTS: u32 = 20;
 
@@ -27,6 +30,7 @@ pub struct Operator {
     ports: Ports,
     handlers: Arc<Vec<(Arc<dyn Handler>, String)>>,
     options: ConsumeOptions,
+    relays: Arc<Vec<RelayOptions>>,
 }
 
 /// Why an operator's request failed.
@@ -46,15 +50,33 @@ pub enum OperateError {
         /// The names there are.
         known: String,
     },
+    /// The relay could not do what it was asked, or another request came in between.
+    #[error("{reason}")]
+    Relay {
+        /// The stable code.
+        code: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<CompareError> for OperateError {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Store(error) => Self::Store(error),
+            CompareError::Broker(error) => Self::Broker(error),
+        }
+    }
 }
 
 impl OperateError {
     /// The stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Store(error) => error.code(),
             Self::Broker(error) => error.code(),
             Self::NoConsumer { .. } => "consumer.not_found",
+            Self::Relay { code, .. } => code,
         }
     }
 }
@@ -70,10 +92,25 @@ pub struct Status {
     pub store: StoreInfo,
     /// The broker's abilities.
     pub broker: Features,
+    /// Which record the broker keeps, and how far it reaches.
+    pub extent: Extent,
+    /// The relay, shard by shard.
+    pub relays: Vec<RelayRow>,
     /// Every consumer.
     pub consumers: Vec<ConsumerRow>,
     /// Parked events in all.
     pub parked: u64,
+}
+
+/// One shard of the relay.
+#[derive(Clone, Debug, Serialize)]
+pub struct RelayRow {
+    /// The shard, such as `0of1`.
+    pub shard: String,
+    /// Everything of this shard up to here is on the broker. Saved behind the relay's back, so it may be further.
+    pub position: Position,
+    /// Positions between that and the head of the log.
+    pub behind: u64,
 }
 
 /// A consumer in numbers.
@@ -114,47 +151,31 @@ pub struct Redriven {
     pub error: Option<String>,
 }
 
-/// Every appended event, looked for everywhere it must be.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Audit {
-    /// The head of the log when the audit began.
-    pub head: Position,
-    /// Events in the log up to there.
-    pub appended: u64,
-    /// Of these, found on the broker.
-    pub published: u64,
-    /// Of these, no longer on the broker and waited for by nobody: brokers let go of what is old and acknowledged.
-    pub released: u64,
-    /// Positions that are missing from the log. Always empty, or the log is damaged.
-    pub holes: u64,
-    /// Events in the log that the broker ought to hold and does not.
-    pub missing_on_broker: u64,
-    /// The first of these, by id.
-    pub missing: Vec<String>,
-    /// Every consumer.
-    pub consumers: Vec<AuditedConsumer>,
-    /// Events that are neither handled nor parked by a consumer that reads them, holes, and events missing on
-    /// the broker: counted once per place they are missing from.
-    pub lost: u64,
-}
-
-/// One consumer's part of an audit.
-#[derive(Clone, Debug, Serialize)]
-pub struct AuditedConsumer {
-    /// Its name.
-    pub name: String,
-    /// Events in its inbox.
-    pub handled: u64,
-    /// Events it has set aside.
-    pub parked: u64,
-    /// Events it should have handled by now and has not; at most 2,000 are counted.
-    pub unhandled: u64,
-}
-
 impl Operator {
     /// An operator over `handlers`, each with the source its events are emitted as.
     pub fn new(ports: &Ports, handlers: Vec<(Arc<dyn Handler>, String)>, options: ConsumeOptions) -> Self {
-        Self { ports: ports.clone(), handlers: Arc::new(handlers), options }
+        let readers = handlers.iter().map(|(handler, _)| handler.consumer()).collect();
+        let relays = vec![RelayOptions { readers, ..RelayOptions::default() }];
+        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, relays: Arc::new(relays) }
+    }
+
+    /// With the relays that run on these ports, one for each shard. Otherwise it is one, as by default.
+    pub fn with_relays(mut self, relays: Vec<RelayOptions>) -> Self {
+        self.relays = Arc::new(relays);
+        self
+    }
+
+    fn relays(&self) -> impl Iterator<Item = Relay> + '_ {
+        self.relays.iter().map(|options| Relay::new(&self.ports, options.clone()))
+    }
+
+    fn readers(&self) -> Vec<Consumer> {
+        self.handlers.iter().map(|(handler, _)| handler.consumer()).collect()
+    }
+
+    /// How long the broker keeps events.
+    fn retention(&self) -> std::time::Duration {
+        self.relays.first().map_or(RelayOptions::default().retention, |relay| relay.retention)
     }
 
     /// The ports operated on.
@@ -165,11 +186,20 @@ impl Operator {
     /// Everything at a glance.
     pub async fn status(&self) -> Result<Status, OperateError> {
         let consumers = self.consumers().await?;
+        let store = self.ports.store.info().await?;
+        let mut relays = Vec::new();
+        for relay in self.relays() {
+            let position = relay.position().await?;
+            let behind = store.head.0.saturating_sub(position.0);
+            relays.push(RelayRow { shard: relay.shard(), position, behind });
+        }
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             time: self.ports.clock.now(),
-            store: self.ports.store.info().await?,
+            store,
             broker: self.ports.broker.features(),
+            extent: self.ports.broker.extent().await?,
+            relays,
             parked: consumers.iter().map(|consumer| consumer.parked).sum(),
             consumers,
         })
@@ -251,93 +281,6 @@ impl Operator {
         };
         Ok(ConsumeLoop::new(&self.ports, handler.clone(), source, self.options.clone()))
     }
-
-    /// Looks every event of the log up: on the broker, and in the inbox of every consumer that reads its type.
-    /// Ask it once everything has settled; what is still on its way counts as missing.
-    ///
-    /// Reads the whole log and the whole broker: long work, and about 30 bytes of memory per event on the broker.
-    pub async fn audit(&self) -> Result<Audit, OperateError> {
-        let head = self.ports.store.head().await?;
-        let mut audit = Audit { head, ..Audit::default() };
-        let waited_for = self.audit_consumers(&mut audit).await?;
-        let on_broker = self.scan_broker().await?;
-        let readers: Vec<Consumer> = self.handlers.iter().map(|(handler, _)| handler.consumer()).collect();
-        let read: HashSet<&str> = readers.iter().flat_map(|consumer| &consumer.types).map(|ty| ty.name()).collect();
-        let mut selection = Selection { until: Some(head), limit: PAGE, ..Selection::default() };
-        loop {
-            let page = self.ports.store.read(&selection).await?;
-            if page.is_empty() {
-                break;
-            }
-            for recorded in page {
-                audit.holes += recorded.position.0 - selection.after.0 - 1;
-                audit.appended += 1;
-                selection.after = recorded.position;
-                let event = fingerprint(&recorded.envelope.source, &recorded.envelope.id);
-                let handled = read.contains(recorded.envelope.ty.name()) && !waited_for.contains(&event);
-                if on_broker.contains(&event) {
-                    audit.published += 1;
-                } else if handled || (audit.published == 0 && !waited_for.contains(&event) && !on_broker.is_empty()) {
-                    // Handled, so it was there; or read by nobody, and older than whatever is there.
-                    audit.released += 1;
-                } else {
-                    audit.missing_on_broker += 1;
-                    if audit.missing.len() < MAX_NAMED {
-                        audit.missing.push(recorded.envelope.id);
-                    }
-                }
-            }
-        }
-        audit.holes += head.0 - selection.after.0;
-        let unhandled: u64 = audit.consumers.iter().map(|consumer| consumer.unhandled).sum();
-        audit.lost = audit.holes + audit.missing_on_broker + unhandled;
-        Ok(audit)
-    }
-
-    async fn scan_broker(&self) -> Result<HashSet<u128>, OperateError> {
-        let mut found = HashSet::new();
-        let mut cursor = None;
-        loop {
-            let (page, next) = self.ports.broker.scan(cursor, PAGE).await?;
-            if page.is_empty() {
-                return Ok(found);
-            }
-            found.extend(page.iter().map(|envelope| fingerprint(&envelope.source, &envelope.id)));
-            cursor = next;
-        }
-    }
-
-    /// Fills in the consumers, and answers which events any of them has yet to handle.
-    async fn audit_consumers(&self, audit: &mut Audit) -> Result<HashSet<u128>, OperateError> {
-        let parked: HashMap<String, u64> = self.ports.store.parked_counts().await?.into_iter().collect();
-        let mut waited_for = HashSet::new();
-        for (handler, _) in self.handlers.iter() {
-            let consumer = handler.consumer();
-            let unhandled = self.ports.store.unhandled(&consumer.name, &consumer.names(), audit.head, PAGE).await?;
-            let events = unhandled.iter().map(|recorded| &recorded.envelope);
-            waited_for.extend(events.map(|envelope| fingerprint(&envelope.source, &envelope.id)));
-            audit.consumers.push(AuditedConsumer {
-                handled: self.ports.store.handled(&consumer.name).await?,
-                parked: parked.get(&consumer.name).copied().unwrap_or_default(),
-                unhandled: unhandled.len() as u64,
-                name: consumer.name,
-            });
-        }
-        Ok(waited_for)
-    }
-}
-
-/// 128 bits of a mark's digest: enough to tell the events of one installation apart, at 16 bytes each.
-fn fingerprint(source: &str, id: &str) -> u128 {
-    use sha2::{Digest, Sha256};
-    let mut digest = Sha256::new();
-    digest.update(source.len().to_be_bytes());
-    digest.update(source);
-    digest.update(id);
-    let bytes: [u8; 32] = digest.finalize().into();
-    let mut half = [0; 16];
-    half.copy_from_slice(&bytes[..16]);
-    u128::from_be_bytes(half)
 }
 
 /// Handles one parked event and takes it out in the same commit. Answers why it failed, if it did.
