@@ -15,6 +15,7 @@ pub mod codes;
 pub mod command;
 pub mod config;
 pub mod consume;
+pub mod contract;
 pub mod effects;
 mod gauges;
 pub mod http;

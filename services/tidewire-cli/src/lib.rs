@@ -93,6 +93,10 @@ async fn run_async(session: &Session, command: &Command, output: &mut Output) ->
         Command::Up(args) => up::run(session, args, output).await,
         Command::Run(args) => run::run(session, args, output).await,
         Command::Demo(args) => demo::run(session, args, output).await,
+        Command::Schemas(schemas) => tokio::select! {
+            ended = command::schemas::run(session, schemas, output) => ended,
+            _ = tokio::signal::ctrl_c() => Err(signals::interrupted()),
+        },
         other => {
             tokio::select! {
                 ended = ask(session, other, output) => ended,

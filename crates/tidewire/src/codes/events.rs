@@ -22,6 +22,30 @@ pub(super) const TABLE: &[Explanation] = &[
         "The detail names each place as a JSON pointer. The schema is schemas/TYPE/vN.json, also served at /schemas/TYPE/vN.json. Published schemas are frozen: a new shape needs a new version.",
     ),
     e(
+        "schema.breaks",
+        "a change of a schema breaks somebody who relies on it",
+        "`schemas check` compared two catalogues. A version that was published is gone or changed, or a new version cannot be understood by whoever must understand it under the chosen mode. Nothing was changed.",
+        "Each line names the type, the versions, the place as a JSON pointer and the consumers it hits. Leave what is published as it is and make a new version, with an upcast from the last one. If nobody relies on it, say so with another --mode.",
+    ),
+    e(
+        "schema.no_catalogue",
+        "there is no catalogue where it was looked for",
+        "The folder, git revision or URL cannot be read, or holds no `<type>/v<N>.json`.",
+        "Name a folder such as `schemas`, `git:main` or `git:v1.2:schemas` inside the repository, or the URL of `/schemas` of an instance.",
+    ),
+    e(
+        "schema.unknown",
+        "no such type or version",
+        "The catalogue has no schema of this name and version.",
+        "`tidewire schemas list` shows every type with its versions. Names are written without a version: `user.followed`.",
+    ),
+    e(
+        "schema.unreadable",
+        "something stored cannot be read by this build",
+        "`schemas check --against log` read everything in the log and in the parking as a handler would. Some events are of a type or version that this build does not know, or do not fit its schema.",
+        "Run the build that knows them, or give the type back with an upcast from the stored version. Until then consumers park such events; nothing is lost.",
+    ),
+    e(
         "event.too_large",
         "the event is larger than the limit",
         "With its attributes the event exceeds broker.max_event_bytes. Brokers have limits of their own and slow down far below them.",

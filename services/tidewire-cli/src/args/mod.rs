@@ -1,12 +1,14 @@
 //! The command line: what can be typed. What it does is in `command/`, `up.rs`, `run.rs` and `demo/`.
 
 mod operate;
+mod schemas;
 mod serve;
 
 pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
     Reconcile, Redrive, SagasCommand,
 };
+pub use schemas::{ExportFormat, SchemasCommand};
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};
 
 use std::path::PathBuf;
@@ -134,6 +136,9 @@ pub enum Command {
     /// Look at the log: its size, and whether everything in it has arrived.
     #[command(subcommand, after_long_help = "Example:\n  tidewire log verify")]
     Log(LogCommand),
+    /// Look at the contracts: event types, their versions, and what a change would break.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire schemas check --against git:main")]
+    Schemas(SchemasCommand),
     /// Look at the configuration.
     #[command(subcommand, after_long_help = "Example:\n  tidewire config show -o wide")]
     Config(ConfigCommand),

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod log;
 pub mod parked;
 pub mod sagas;
+pub mod schemas;
 pub mod shell;
 pub mod status;
 
