@@ -19,6 +19,7 @@
 //! Handles hang on no runtime: a server outlives the `#[tokio::test]` that happened to start it. Methods that
 //! hurt a server panic when they fail, as tests do.
 
+pub mod columns;
 mod daemon;
 mod environment;
 mod folder;

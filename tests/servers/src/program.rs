@@ -1,7 +1,7 @@
 //! Programs: found on the search path, and run to their end within a limit.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -49,11 +49,20 @@ pub(crate) fn is_program(path: &Path) -> bool {
 
 /// Runs a command to its end and answers its standard output. Fails with what it said on standard error, or when
 /// it takes longer than `limit`.
-pub(crate) fn run(mut command: Command, limit: Duration) -> Result<String, String> {
+pub(crate) fn run(command: Command, limit: Duration) -> Result<String, String> {
+    run_on(String::new(), command, limit)
+}
+
+/// As [`run`], with this for the command to read.
+pub(crate) fn run_on(input: String, mut command: Command, limit: Duration) -> Result<String, String> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let failed = |error: io::Error| format!("{name}: {error}");
     let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Whoever does not read all of it says why by himself.
+        thread::spawn(move || stdin.write_all(input.as_bytes()));
+    }
     let stdout = child.stdout.take().map(|pipe| thread::spawn(move || text(pipe)));
     let stderr = child.stderr.take().map(|pipe| thread::spawn(move || text(pipe)));
     let deadline = Instant::now() + limit;

@@ -22,7 +22,7 @@ use crate::environment::{existing, path};
 use crate::folder::{Folder, User, hex, random};
 use crate::missing::Missing;
 use crate::port::free_port;
-use crate::program::{Toolbox, run};
+use crate::program::{Toolbox, run, run_on};
 use crate::watch::Watch;
 
 use processes::{children, is_left};
@@ -178,6 +178,16 @@ impl Postgres {
         self.try_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// Runs a script in the database of a URL that this server gave out, as psql does: statement by statement, each a
+    /// transaction of its own unless the script says otherwise, up to the first that fails. Answers the rows: columns
+    /// by `|`, rows by lines.
+    pub async fn script(&self, url: &str, sql: &str) -> Result<String, String> {
+        let url = Url::parse(url).ok_or("not a URL of PostgreSQL")?;
+        let (command, sql) = (self.psql(&url), sql.to_owned());
+        let ran = tokio::task::spawn_blocking(move || run_on(sql, command, STATEMENT));
+        ran.await.map_err(|error| error.to_string())?
+    }
+
     /// The folder of the programs (`psql`, `pgbench`, ...) that belong to this server.
     pub fn programs(&self) -> &Path {
         &self.programs
@@ -264,12 +274,18 @@ impl Postgres {
     }
 
     async fn try_execute(&self, sql: &str) -> Result<String, String> {
-        let mut command = Command::new(self.programs.join("psql"));
-        // The password goes by the environment: arguments can be read by everyone on the machine.
-        command.env_clear().env("PATH", path()).env("PGPASSWORD", &self.url.password).env("PGCONNECT_TIMEOUT", "5");
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.url.without_password(), "-c", sql]);
+        let mut command = self.psql(&self.url);
+        command.args(["-c", sql]);
         let ran = tokio::task::spawn_blocking(move || run(command, STATEMENT));
         ran.await.map_err(|error| error.to_string())?
+    }
+
+    fn psql(&self, url: &Url) -> Command {
+        let mut command = Command::new(self.programs.join("psql"));
+        // The password goes by the environment: arguments can be read by everyone on the machine.
+        command.env_clear().env("PATH", path()).env("PGPASSWORD", &url.password).env("PGCONNECT_TIMEOUT", "5");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &url.without_password()]);
+        command
     }
 }
 
@@ -338,64 +354,4 @@ fn arguments(data: &Path, port: u16, options: &PostgresOptions) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_cluster_recovers_from_every_end() {
-        let server = Postgres::start(PostgresOptions::default()).await.unwrap_or_else(|missing| panic!("{missing}"));
-        assert_eq!(server.execute("show fsync").await.trim(), "on");
-        assert_eq!(server.execute("show max_connections").await.trim(), "200");
-        server.execute("create table kept (n int); insert into kept values (1)").await;
-        server.stop_immediate().await;
-        assert!(server.own().daemon.has_ended());
-        server.start_again().await;
-        server.execute("insert into kept values (2)").await;
-        server.kill().await;
-        server.start_again().await;
-        server.restart().await;
-        assert_eq!(server.execute("select count(*) from kept").await.trim(), "2");
-        assert!(server.log().contains("redo"), "it recovered: {}", server.log());
-    }
-
-    #[tokio::test]
-    async fn a_paused_cluster_answers_nothing_until_it_is_resumed() {
-        let server = Postgres::start(PostgresOptions { durable: false, ..PostgresOptions::default() }).await;
-        let server = server.unwrap_or_else(|missing| panic!("{missing}"));
-        server.pause();
-        let asked = tokio::time::timeout(Duration::from_millis(300), server.try_execute("select 1")).await;
-        assert!(asked.is_err(), "{asked:?}");
-        server.resume();
-        server.execute("select 1").await;
-        server.pause();
-        let paused = children(server.own().daemon.pid().expect("it runs"));
-        drop(server);
-        let deadline = Instant::now() + END;
-        while paused.iter().any(|pid| is_left(*pid)) {
-            assert!(Instant::now() < deadline, "a paused one ends as well");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn the_shared_one_gives_fresh_databases() {
-        let server = postgres().await.unwrap_or_else(|missing| panic!("{missing}"));
-        let (a, b) = tokio::join!(server.database(), server.database());
-        assert_ne!(a, b);
-        let names = server.execute("select datname from pg_database").await;
-        for url in [a, b] {
-            let name = url.rsplit_once('/').expect("a name").1;
-            assert!(names.lines().any(|line| line == name), "{name} is not in {names}");
-        }
-    }
-
-    #[tokio::test]
-    async fn one_that_cannot_be_had_is_one_line() {
-        let kept = tempfile::tempdir().expect("a folder");
-        let toolbox = Toolbox { path: "/nowhere".into(), kept: kept.path().to_owned(), may_install: false };
-        let why = Postgres::start_with(toolbox, PostgresOptions::default()).await.err().expect("nothing to start");
-        let line = missing(why).to_string();
-        assert_eq!(line.lines().count(), 1);
-        assert!(line.contains("apt-get install postgresql"), "{line}");
-    }
-}
+mod tests;
