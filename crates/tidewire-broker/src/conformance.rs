@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidewire_core::broker::Subscribe;
+use tidewire_core::broker::{Features, Subscribe};
 use tidewire_core::bytes::Bytes;
 use tidewire_core::chrono::DateTime;
 use tidewire_core::{Broker, BrokerError, Delivery, Envelope, EventType, Key, Subscription};
@@ -73,6 +73,24 @@ pub async fn run_all<B: Bench + 'static>(make: impl Fn() -> B) {
         eprintln!("broker conformance: {name}");
         case(Arc::new(make())).await;
     }
+}
+
+/// What a backend that passed every case can do, for the page that compares backends.
+pub fn column(features: &Features) -> Vec<(String, String)> {
+    let declared = [
+        ("a publish survives (disk: power loss, os: a killed process)", features.durability.to_owned()),
+        ("several processes share it", yes(features.multi_process)),
+        ("it delays retries itself", yes(features.delayed_retry)),
+        ("attempts are counted through a restart of the broker", yes(features.durable_attempts)),
+        ("largest event in the suite, in bytes", features.max_event_bytes.to_string()),
+        ("a second publish is recognised within so many events", features.dedupe_window_events.to_string()),
+    ];
+    let declared = declared.into_iter().map(|(what, how)| (what.to_owned(), how));
+    declared.chain(CASES.iter().map(|(name, _)| (name.replace('_', " "), "yes".to_owned()))).collect()
+}
+
+fn yes(can: bool) -> String {
+    if can { "yes" } else { "no" }.to_owned()
 }
 
 /// An event of the suite: `key` is any text, `id` must be new unless a duplicate is meant.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidewire_core::{Broker, SystemClock};
 
 use super::{EmbeddedBroker, EmbeddedOptions};
-use crate::conformance::{Bench, run_all};
+use crate::conformance::{Bench, column, run_all};
 
 pub(super) fn options(dir: &Path) -> EmbeddedOptions {
     EmbeddedOptions { dir: dir.to_owned(), ..EmbeddedOptions::default() }
@@ -51,6 +51,8 @@ impl Bench for Embedded {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passes_the_suite() {
     run_all(|| Embedded::new(|_| {})).await;
+    let broker = Embedded::new(|_| {}).broker().await;
+    servers::columns::keep("broker", "embedded", &column(&broker.features()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
