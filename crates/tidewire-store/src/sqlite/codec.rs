@@ -1,16 +1,14 @@
 //! How envelopes lie in rows, and the checksum that proves a row is what was written.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, TypeInfo, ValueRef};
-use tidewire_core::{Attribute, Envelope, EventType, Key, Position, Recorded, StoreError};
+use tidewire_core::{Envelope, EventType, Key, Position, Recorded, StoreError};
 use uuid::Uuid;
 
 use super::sql::Args;
+use crate::group::Attributes;
 
 /// A value of a column that takes several types.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,58 +101,6 @@ fn moment_back(stored: &Any) -> Result<DateTime<Utc>, String> {
     }
 }
 
-/// A moment that is compared in SQL: nanoseconds, at the end of what they hold beyond it (the year 2262).
-pub(super) fn nanos(time: &DateTime<Utc>) -> i64 {
-    time.timestamp_nanos_opt().unwrap_or(if time.timestamp() < 0 { i64::MIN } else { i64::MAX })
-}
-
-/// The moment of [`nanos`].
-pub(super) fn from_nanos(nanos: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_nanos(nanos)
-}
-
-/// The attributes that have no column.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Attributes {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    datacontenttype: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataschema: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    causationid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expirytime: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataref: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extensions: BTreeMap<String, Attribute>,
-}
-
-fn attributes(envelope: &Envelope) -> Option<String> {
-    let Envelope { subject, datacontenttype, dataschema, causationid, traceparent, expirytime, dataref, .. } = envelope;
-    let texts = [subject, datacontenttype, dataschema, causationid, traceparent, dataref];
-    if texts.iter().all(|text| text.is_none()) && expirytime.is_none() && envelope.extensions.is_empty() {
-        return None;
-    }
-    let attributes = Attributes {
-        subject: subject.clone(),
-        datacontenttype: datacontenttype.clone(),
-        dataschema: dataschema.clone(),
-        causationid: causationid.clone(),
-        traceparent: traceparent.clone(),
-        expirytime: *expirytime,
-        dataref: dataref.clone(),
-        extensions: envelope.extensions.clone(),
-    };
-    // Strings, numbers and string-keyed maps always have a JSON form.
-    Some(serde_json::to_string(&attributes).unwrap_or_default())
-}
-
 /// What can be computed of an event's row before its place is known; done by whoever commits, not by the writer.
 #[derive(Debug)]
 pub(super) struct Encoded {
@@ -174,7 +120,7 @@ impl Encoded {
             Some(own) if *own == envelope.id => Any::Number(0),
             Some(other) => self::id(other),
         };
-        let attributes = attributes(envelope);
+        let attributes = Attributes::of(envelope).map(|attributes| attributes.to_json());
         let crc = checksum(envelope, &id, &time, &correlation, attributes.as_deref());
         Self { id, time, correlation, attributes, crc }
     }
@@ -182,6 +128,31 @@ impl Encoded {
     /// The checksum of the event at its place.
     pub(super) fn checksum_at(&self, position: u64, version: u64, recorded: &Any) -> u32 {
         place(self.crc, position, version, recorded)
+    }
+}
+
+/// The columns of SQLite.
+pub(super) struct Cells;
+
+impl crate::group::Columns for Cells {
+    type Id = Any;
+    type Event = Encoded;
+    type Parked = ParkedColumns;
+
+    fn id(text: &str) -> Any {
+        id(text)
+    }
+
+    fn event(envelope: &Envelope) -> Encoded {
+        Encoded::of(envelope)
+    }
+
+    fn event_id(event: &Encoded) -> &Any {
+        &event.id
+    }
+
+    fn parked(envelope: &Envelope) -> ParkedColumns {
+        ParkedColumns::of(envelope)
     }
 }
 

@@ -13,6 +13,7 @@ use super::codec::count;
 use super::error::classify;
 use super::sql::{Args, Rows};
 use super::store::{MAX_READ, SqliteStore};
+use crate::group::successor;
 
 const BY_ID: Rows = Rows {
     head: "select d.id, d.revision, d.value from (values ",
@@ -39,7 +40,7 @@ impl Documents for SqliteStore {
             args.add(after.as_str());
             text += if query.backwards { " and id < ?" } else { " and id > ?" };
         }
-        text += if query.backwards { " order by id desc limit ?" } else { " order by id limit ?" };
+        text += if query.backwards { " order by id desc limit +?" } else { " order by id limit ?" };
         args.count(query.limit.min(MAX_READ) as u64);
         self.rows(text, args).await?.iter().map(document).collect()
     }
@@ -65,31 +66,4 @@ fn range(columns: &str, collection: &str, prefix: &str) -> (String, Args) {
         text += " and id < ?";
     }
     (text, args)
-}
-
-/// The first text after everything that starts with `prefix`; none, if nothing comes after.
-fn successor(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // Ranges over `char` step over the surrogates.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::successor;
-
-    #[test]
-    fn the_successor_bounds_the_prefix() {
-        assert_eq!(successor(""), None);
-        assert_eq!(successor("ab").as_deref(), Some("ac"));
-        assert_eq!(successor("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
-        assert_eq!(successor("a\u{10ffff}").as_deref(), Some("b"));
-        assert_eq!(successor("\u{10ffff}"), None);
-    }
 }

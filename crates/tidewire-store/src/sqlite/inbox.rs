@@ -1,8 +1,5 @@
 //! The inbox port.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
 use async_trait::async_trait;
 use sqlx::Row;
 use tidewire_core::store::{Inbox, Position, Recorded};
@@ -13,6 +10,7 @@ use super::error::classify;
 use super::op::{Answer, Op};
 use super::sql::{Args, Rows};
 use super::store::{MAX_READ, SqliteStore};
+pub(super) use crate::group::CaughtUp;
 
 /// How much of the log one statement looks through, so that no reader holds an old state for long.
 const SCAN_POSITIONS: u64 = 20_000;
@@ -77,7 +75,7 @@ impl Inbox for SqliteStore {
         let until = until.0.min(self.head.borrow().0);
         let asked = (consumer.to_owned(), names.to_vec());
         let unparked = self.parking.removals();
-        let mut after = self.caught_up.get(&asked, unparked);
+        let mut after = self.caught_up.get(&asked, unparked).max(self.first().await?.0 - 1);
         let consumer = self.consumer_id(consumer).await?;
         let mut found = Vec::new();
         while found.len() < limit && after < until {
@@ -119,37 +117,9 @@ impl SqliteStore {
              where e.position > ? and e.position <= ? and e.name in ({}) \
              and not exists (select 1 from inbox i where i.consumer = ? and i.id = e.id and i.source = e.source) \
              and not exists (select 1 from parked p where p.consumer = ? and p.id = e.id and p.source = e.source) \
-             order by e.position limit ?",
+             order by e.position limit +?",
             vec!["?"; names.len()].join(",")
         );
         self.rows(text, args).await?.iter().map(recorded).collect()
-    }
-}
-
-/// Who asked for what.
-type Asked = (String, Vec<String>);
-
-/// Up to where each consumer is known to have handled or parked everything, so that asking again need not walk
-/// the whole log: marks are never taken back. A parked event may be dropped, after which it counts as unhandled;
-/// so what is known here holds only until something is taken out of parking.
-#[derive(Debug, Default)]
-pub(super) struct CaughtUp(Mutex<HashMap<Asked, (u64, u64)>>);
-
-/// More questions than there are consumers: beyond it, old answers are forgotten.
-const QUESTIONS_REMEMBERED: usize = 1_024;
-
-impl CaughtUp {
-    fn get(&self, asked: &Asked, unparked: u64) -> u64 {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(asked).filter(|(_, at)| *at == unparked).map_or(0, |(position, _)| *position)
-    }
-
-    fn put(&self, asked: &Asked, position: u64, unparked: u64) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= QUESTIONS_REMEMBERED {
-            known.clear();
-        }
-        let entry = known.entry(asked.clone()).or_insert((0, unparked));
-        *entry = if entry.1 == unparked { (entry.0.max(position), unparked) } else { (position, unparked) };
     }
 }

@@ -10,6 +10,7 @@ use super::codec::{EVENT_COLUMNS, id, recorded};
 use super::op::{Answer, Op, Prepared};
 use super::sql::Args;
 use super::store::{MAX_READ, SqliteStore};
+use crate::retired::{check_end, check_start};
 
 #[async_trait]
 impl Log for SqliteStore {
@@ -26,9 +27,15 @@ impl Log for SqliteStore {
         args.add(key.as_str()).count(after).count(limit.min(MAX_READ) as u64);
         let text = format!(
             "select {EVENT_COLUMNS} from stream s cross join event e on e.stream = s.id \
-             where s.key = ? and e.version > ? order by e.version limit ?"
+             where s.key = ? and e.version > ? order by e.version limit +?"
         );
-        self.rows(text, args).await?.iter().map(recorded).collect()
+        let found = self.rows(text, args).await?.iter().map(recorded).collect::<Result<Vec<_>, _>>()?;
+        match found.first() {
+            _ if limit == 0 => {}
+            Some(first) => check_start(key, after, first.envelope.sequence)?,
+            None => check_end(key, after, self.retired_version(key).await?)?,
+        }
+        Ok(found)
     }
 
     async fn read(&self, selection: &Selection) -> Result<Vec<Recorded>, StoreError> {
@@ -93,6 +100,6 @@ fn select(selection: &Selection) -> (String, Args) {
     // Within a stream positions and versions run alike, and the index is on the versions.
     let order = if selection.key.is_some() { "e.version" } else { position };
     args.count(selection.limit.min(MAX_READ) as u64);
-    text += &format!(" order by {order} {direction} limit ?");
+    text += &format!(" order by {order} {direction} limit +?");
     (text, args)
 }

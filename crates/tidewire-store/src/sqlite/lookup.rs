@@ -7,42 +7,15 @@ use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use tidewire_core::{Key, TimerWrite};
 
-use super::codec::Any;
-use super::op::Op;
+use super::codec::{Any, Cells};
+use super::op::{Op, Prepared};
 use super::sql::{Args, Rows};
-use super::state::{State, Stream};
+use crate::group::{Pair, State, Stream};
 
 /// An event in a consumer's inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct MarkKey<'a> {
-    pub consumer: i64,
-    pub id: &'a Any,
-    pub source: &'a str,
-}
-
-/// A document, a timer: two texts.
-pub(super) type Pair<'a> = (&'a str, &'a str);
-
+pub(super) type MarkKey<'a> = crate::group::MarkKey<'a, Any>;
 /// What the database holds of everything a group mentions.
-#[derive(Default)]
-pub(super) struct Known<'a> {
-    /// Every consumer mentioned; those the database does not have yet are in `new_consumers`.
-    pub consumers: HashMap<&'a str, i64>,
-    pub new_consumers: Vec<(i64, &'a str)>,
-    pub marks: HashSet<MarkKey<'a>>,
-    /// Parked events, with their ordinals.
-    pub parked: HashMap<MarkKey<'a>, u64>,
-    pub streams: HashMap<&'a Key, Stream>,
-    pub documents: HashMap<Pair<'a>, u64>,
-    pub timers: HashSet<Pair<'a>>,
-    /// Parked events by ordinal: consumer and key.
-    pub ordinals: HashMap<u64, (i64, String)>,
-    /// How many events are parked per consumer and key.
-    pub parked_keys: HashMap<(i64, &'a str), u64>,
-    pub starts: HashMap<MarkKey<'a>, u32>,
-    /// Events that are in the log already; only looked up after the log refused one.
-    pub events: HashSet<(&'a Any, &'a str)>,
-}
+pub(super) type Known<'a> = crate::group::Known<'a, Cells>;
 
 #[derive(Default)]
 struct Wanted<'a> {
@@ -104,7 +77,7 @@ impl<'a> Known<'a> {
     fn collect_commit(
         &mut self,
         state: &State,
-        prepared: &'a super::op::Prepared,
+        prepared: &'a Prepared,
         events: bool,
         wanted: &mut Wanted<'a>,
     ) {
@@ -231,7 +204,13 @@ look_up!(EVENTS, 3, "", "event e on e.id = v.column2 and e.source = v.column3");
 look_up!(ORDINALS, 2, ", p.consumer, p.key", "parked p on p.ordinal = v.column2");
 look_up!(DOCUMENTS, 3, ", d.revision", "document d on d.collection = v.column2 and d.id = v.column3");
 look_up!(TIMERS, 3, "", "timer t on t.owner = v.column2 and t.id = v.column3");
-look_up!(STREAMS, 2, ", s.id, (select max(version) from event where stream = s.id)", "stream s on s.key = v.column2");
+look_up!(
+    STREAMS,
+    2,
+    ", s.id, coalesce((select max(version) from event where stream = s.id), \
+     (select version from retired where stream = s.id))",
+    "stream s on s.key = v.column2"
+);
 const PARKED_KEYS: Rows = Rows {
     head: "select v.column1, (select count(*) from parked where consumer = v.column2 and key = v.column3) from (values ",
     columns: 3,

@@ -17,6 +17,7 @@ mod open;
 mod options;
 mod parking;
 mod plan;
+mod retire;
 mod schedule;
 mod snapshots;
 mod sql;
@@ -28,6 +29,6 @@ mod upkeep;
 mod write;
 mod writer;
 
-pub use op::{MAX_COMMIT_BYTES, MAX_COMMIT_ROWS};
+pub use crate::group::{MAX_COMMIT_BYTES, MAX_COMMIT_ROWS};
 pub use options::SqliteOptions;
 pub use store::SqliteStore;

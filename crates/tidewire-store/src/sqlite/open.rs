@@ -18,7 +18,7 @@ use super::lock::{LastEnd, Lock};
 use super::migrate::{migrate, pragma};
 use super::options::SqliteOptions;
 use super::parking::Tally;
-use super::state::State;
+use super::state;
 use super::store::SqliteStore;
 use super::writer::Writer;
 
@@ -63,7 +63,7 @@ impl SqliteStore {
         }
         migrate(&mut connection, &path.display().to_string()).await?;
         let log_id = log_id(&mut connection).await?;
-        let state = State::load(&mut connection).await?;
+        let state = state::load(&mut connection).await?;
         let (head, head_seen) = watch::channel(Position(state.head));
         let (requests, receiver) = mpsc::channel(options.queue.max(1));
         let parking = Arc::new(Tally::new(state.parked));

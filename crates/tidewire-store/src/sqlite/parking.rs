@@ -9,7 +9,8 @@ use sqlx::sqlite::SqliteRow;
 use tidewire_core::store::{Parked, ParkedQuery, Parking};
 use tidewire_core::{Key, StoreError};
 
-use super::codec::{count, from_nanos, parked_envelope};
+use super::codec::{count, parked_envelope};
+use crate::group::from_nanos;
 use super::error::classify;
 use super::sql::{Args, Rows};
 use super::store::{MAX_READ, SqliteStore};
@@ -96,7 +97,7 @@ impl Parking for SqliteStore {
             text += " and p.key = ?";
         }
         args.count(query.limit.min(MAX_READ) as u64);
-        text += " order by p.ordinal limit ?";
+        text += " order by p.ordinal limit +?";
         self.rows(text, args).await?.iter().map(parked).collect()
     }
 

@@ -9,7 +9,8 @@ use tidewire_core::effect::DueEffect;
 use tidewire_core::store::Schedule;
 use tidewire_core::{Effect, Key, StoreError, Timer};
 
-use super::codec::{count, from_nanos, nanos};
+use super::codec::count;
+use crate::group::{from_nanos, nanos};
 use super::error::classify;
 use super::sql::Args;
 use super::store::{MAX_READ, SqliteStore};
@@ -23,7 +24,7 @@ impl Schedule for SqliteStore {
         let mut args = Args::default();
         args.add(nanos(&now));
         let text = format!(
-            "select owner, id, key, due, data from timer where due <= ? and owner in ({}) order by due, owner, id limit ?",
+            "select owner, id, key, due, data from timer where due <= ? and owner in ({}) order by due, owner, id limit +?",
             places(owners, &mut args)
         );
         args.count(limit.min(MAX_READ) as u64);
@@ -34,7 +35,7 @@ impl Schedule for SqliteStore {
         let mut args = Args::default();
         args.add(nanos(&now)).count(limit.min(MAX_READ) as u64);
         let text = "select id, consumer, cause, call, attempts from effect where state = 0 and due <= ? \
-                    order by due, rowid limit ?";
+                    order by due, rowid limit +?";
         self.rows(text.to_owned(), args).await?.iter().map(effect).collect()
     }
 

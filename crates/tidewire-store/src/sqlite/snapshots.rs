@@ -8,9 +8,10 @@ use tidewire_core::{Key, StoreError};
 
 use super::codec::count;
 use super::error::classify;
-use super::op::{MAX_COMMIT_BYTES, Op};
+use super::op::Op;
 use super::sql::Args;
 use super::store::SqliteStore;
+use crate::group::MAX_COMMIT_BYTES;
 
 #[async_trait]
 impl Snapshots for SqliteStore {

@@ -1,5 +1,8 @@
 //! Statements over many rows at once. Sending a statement costs about as much as twenty rows, so everything a
 //! group does to a table is one statement, and statements whose answers nobody waits for are sent together.
+//!
+//! Limits are written `limit +?`: a bare `limit ?` is planned for its value, and so SQLite prepares the statement anew
+//! each time it runs.
 
 use sqlx::encode::Encode;
 use sqlx::error::BoxDynError;

@@ -1,116 +1,38 @@
-//! What the writer knows without asking: all of it can be read back, and is after any failure.
-
-use std::collections::HashMap;
+//! What the writer knows without asking, read back from the database.
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, query};
-use tidewire_core::{Key, StoreError};
+use tidewire_core::StoreError;
 
 use super::codec::count;
 use super::error::classify;
+use crate::group::{Lease, State, Streams};
 
-/// How many streams are remembered per generation: two generations are kept, about 10 MB when full.
-const STREAMS_REMEMBERED: usize = 32_768;
-
-/// A lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lease {
-    /// Nobody, if it was given up.
-    pub owner: Option<String>,
-    pub epoch: u64,
-    /// In nanoseconds.
-    pub expires: i64,
-}
-
-/// A stream's row and its version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stream {
-    pub id: i64,
-    pub version: u64,
-}
-
-/// The writer's view of the database as of its last transaction.
-pub(super) struct State {
-    /// The last position.
-    pub head: u64,
-    /// The last stream row.
-    pub last_stream: i64,
-    pub streams: Streams,
-    /// Every consumer's row. There are as many as handlers were ever named.
-    pub consumers: HashMap<String, i64>,
-    /// Every lease.
-    pub leases: HashMap<String, Lease>,
-    /// How many events are parked: with none, nothing has to be looked up.
-    pub parked: u64,
-    /// How many events are being tried again, for the same reason.
-    pub attempts: u64,
-}
-
-impl State {
-    /// Reads it back.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
-        let numbers = query(
-            "select (select coalesce(max(position), 0) from event), (select coalesce(max(id), 0) from stream), \
-             (select count(*) from parked), (select count(*) from inbox_attempt)",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(classify)?;
-        let consumers = query("select id, name from consumer").fetch_all(&mut *connection).await.map_err(classify)?;
-        let leases =
-            query("select name, owner, epoch, expires from lease").fetch_all(connection).await.map_err(classify)?;
-        let consumer = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get(1)?, row.try_get(0)?));
-        let lease = |row: &sqlx::sqlite::SqliteRow| -> Result<_, StoreError> {
-            let name = row.try_get(0).map_err(classify)?;
-            let (owner, expires) = (row.try_get(1).map_err(classify)?, row.try_get(3).map_err(classify)?);
-            Ok((name, Lease { owner, epoch: count(row, 2)?, expires }))
-        };
-        Ok(Self {
-            head: count(&numbers, 0)?,
-            last_stream: numbers.try_get(1).map_err(classify)?,
-            parked: count(&numbers, 2)?,
-            attempts: count(&numbers, 3)?,
-            streams: Streams::default(),
-            consumers: consumers.iter().map(consumer).collect::<Result<_, sqlx::Error>>().map_err(classify)?,
-            leases: leases.iter().map(lease).collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-/// The streams written lately. What was not touched for a generation is forgotten.
-#[derive(Default)]
-pub(super) struct Streams {
-    young: HashMap<Key, Stream>,
-    old: HashMap<Key, Stream>,
-}
-
-impl Streams {
-    pub(super) fn get(&self, key: &Key) -> Option<Stream> {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
-    }
-
-    pub(super) fn put(&mut self, key: Key, stream: Stream) {
-        if self.young.len() >= STREAMS_REMEMBERED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, stream);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forgets_what_was_not_touched_for_long_and_nothing_else() {
-        let mut streams = Streams::default();
-        let key = |n: usize| Key::of("k", n);
-        for n in 0..STREAMS_REMEMBERED * 2 {
-            streams.put(key(n), Stream { id: n as i64, version: 1 });
-        }
-        assert!(streams.get(&key(STREAMS_REMEMBERED * 2 - 1)).is_some());
-        streams.put(key(STREAMS_REMEMBERED * 2), Stream { id: 0, version: 9 });
-        assert_eq!(streams.get(&key(0)), None);
-        assert_eq!(streams.get(&key(STREAMS_REMEMBERED * 2)).map(|s| s.version), Some(9));
-    }
+/// Reads it back.
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<State, StoreError> {
+    let numbers = query(
+        "select (select coalesce(max(position), 0) from event), (select coalesce(max(id), 0) from stream), \
+         (select count(*) from parked), (select count(*) from inbox_attempt)",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(classify)?;
+    let consumers = query("select id, name from consumer").fetch_all(&mut *connection).await.map_err(classify)?;
+    let leases =
+        query("select name, owner, epoch, expires from lease").fetch_all(connection).await.map_err(classify)?;
+    let consumer = |row: &sqlx::sqlite::SqliteRow| Ok((row.try_get(1)?, row.try_get(0)?));
+    let lease = |row: &sqlx::sqlite::SqliteRow| -> Result<_, StoreError> {
+        let name = row.try_get(0).map_err(classify)?;
+        let (owner, expires) = (row.try_get(1).map_err(classify)?, row.try_get(3).map_err(classify)?);
+        Ok((name, Lease { owner, epoch: count(row, 2)?, expires }))
+    };
+    Ok(State {
+        head: count(&numbers, 0)?,
+        last_stream: numbers.try_get(1).map_err(classify)?,
+        parked: count(&numbers, 2)?,
+        attempts: count(&numbers, 3)?,
+        streams: Streams::default(),
+        consumers: consumers.iter().map(consumer).collect::<Result<_, sqlx::Error>>().map_err(classify)?,
+        leases: leases.iter().map(lease).collect::<Result<_, _>>()?,
+    })
 }

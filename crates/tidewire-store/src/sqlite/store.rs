@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite};
+use tidewire_core::store::Retired;
 use tidewire_core::{EventType, Position, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -88,6 +89,12 @@ impl SqliteStore {
     pub(super) async fn ping_writer(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Ping(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(super) async fn retire_oldest(&self, until: Position, limit: usize) -> Result<Retired, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Retire { until, limit, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 

@@ -1,8 +1,8 @@
 //! The upkeep port.
 
 use async_trait::async_trait;
-use tidewire_core::store::{StoreInfo, Upkeep};
-use tidewire_core::{EventType, StoreError};
+use tidewire_core::store::{Retired, StoreInfo, Upkeep};
+use tidewire_core::{EventType, Position, StoreError};
 
 use super::codec::{count, event_type};
 use super::migrate::SCHEMA;
@@ -22,6 +22,7 @@ impl Upkeep for SqliteStore {
             backend: "sqlite".into(),
             log_id: self.log_id.clone(),
             schema: SCHEMA,
+            first: self.first().await?,
             head: *self.head.borrow(),
             bytes,
             durability: self.durability().into(),
@@ -45,6 +46,14 @@ impl Upkeep for SqliteStore {
             known.0 = end;
         }
         Ok(known.1.iter().map(|(ty, count)| (ty.clone(), *count)).collect())
+    }
+
+    async fn retire(&self, until: Position, limit: usize) -> Result<Retired, StoreError> {
+        // Taken first, so that nobody counts what is about to go.
+        let mut known = self.types.lock().await;
+        let retired = self.retire_oldest(until, limit).await;
+        *known = Default::default();
+        retired
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -3,7 +3,8 @@
 use sqlx::sqlite::SqliteConnection;
 use tidewire_core::effect::EffectState;
 
-use super::codec::{Any, nanos};
+use super::codec::Any;
+use crate::group::nanos;
 use super::lookup::MarkKey;
 use super::plan::Writes;
 use super::sql::{Args, Rows, Script};

@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query};
 use tidewire_core::failpoint::{Asked, reach};
+use tidewire_core::store::Retired;
 use tidewire_core::{Clock, Position, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::codec::Any;
+use super::codec::{Any, moment};
 use super::error::{again, classify, is_constraint, is_fsync};
 use super::lock::Lock;
 use super::lookup::Known;
 use super::op::{Answer, Op, Pending};
 use super::parking::Tally;
 use super::plan::{Plan, Writes};
-use super::state::{State, Stream};
+use super::retire::retire;
+use super::state;
+use crate::group::{Lease, State, Stream};
 
 /// How often the writer lets other tasks run before it takes a group: those it just answered come back with
 /// their next commit, and would otherwise miss this group by a moment.
@@ -36,6 +39,8 @@ pub(super) enum Request {
     Write(Pending),
     /// Whether writing works.
     Ping(oneshot::Sender<Result<(), StoreError>>),
+    /// Remove the oldest events.
+    Retire { until: Position, limit: usize, reply: oneshot::Sender<Result<Retired, StoreError>> },
     /// The last request: write what came before, and end.
     Close(oneshot::Sender<()>),
 }
@@ -141,6 +146,11 @@ impl Writer {
                 let _ = reply.send(answer);
                 None
             }
+            Request::Retire { until, limit, reply } => {
+                let answer = self.retire(until, limit).await;
+                let _ = reply.send(answer);
+                None
+            }
             Request::Close(reply) => Some(reply),
         }
     }
@@ -178,6 +188,26 @@ impl Writer {
             self.failing = false;
         }
         Ok(())
+    }
+
+    async fn retire(&mut self, until: Position, limit: usize) -> Result<Retired, StoreError> {
+        if let Some(stopped) = &self.stopped {
+            return Err(again(stopped));
+        }
+        let head = *self.head.borrow();
+        retire(&mut self.connection, until, limit, head).await.map_err(|error| {
+            if is_fsync(&error) { self.stop(&error) } else { classify(error) }
+        })
+    }
+
+    /// After a failed fsync: nothing more is written, and what was being written is there or not.
+    fn stop(&mut self, error: &sqlx::Error) -> StoreError {
+        tracing::error!(%error, "the disk did not keep what was written to it; writing stops");
+        self.stopped = Some(StoreError::Corrupt(format!(
+            "the disk did not keep what was written to it ({error}); nothing more is written. Check the disk, then \
+             start again"
+        )));
+        StoreError::Unknown(error.to_string())
     }
 
     async fn process(&mut self, group: Vec<Pending>) {
@@ -238,7 +268,7 @@ impl Writer {
         let mut state = match self.state.take() {
             Some(state) => state,
             None => {
-                let state = State::load(&mut self.connection).await.map_err(Failure::All)?;
+                let state = state::load(&mut self.connection).await.map_err(Failure::All)?;
                 self.parking.recount(state.parked);
                 state
             }
@@ -248,7 +278,7 @@ impl Writer {
         if !plan.writes.is_empty() {
             self.parking.add(plan.writes.parks.len());
             let begun = Instant::now();
-            let attempts_gone = self.write(&plan.writes, &plan.recorded, state.attempts > 0).await?;
+            let attempts_gone = self.write(&plan.writes, &moment(&plan.now), state.attempts > 0).await?;
             if let Some(on_flush) = self.on_flush {
                 on_flush(group.len(), begun.elapsed());
             }
@@ -315,14 +345,7 @@ impl Writer {
         self.flush = began.elapsed();
         match committed {
             Ok(()) => Ok(attempts_gone),
-            Err(error) if is_fsync(&error) => {
-                tracing::error!(%error, "the disk did not keep what was written to it; writing stops");
-                self.stopped = Some(StoreError::Corrupt(format!(
-                    "the disk did not keep what was written to it ({error}); nothing more is written. Check the disk, \
-                     then start again"
-                )));
-                Err(Failure::All(StoreError::Unknown(error.to_string())))
-            }
+            Err(error) if is_fsync(&error) => Err(Failure::All(self.stop(&error))),
             Err(error) => Err(failed(error)),
         }
     }
@@ -340,7 +363,7 @@ struct Learned {
     last_stream: i64,
     streams: Vec<(tidewire_core::Key, Stream)>,
     consumers: Vec<(String, i64)>,
-    leases: Vec<(String, super::state::Lease)>,
+    leases: Vec<(String, Lease)>,
     parked: i64,
     attempts: i64,
 }

@@ -1,0 +1,95 @@
+//! A commit whose answer was lost: looked up, not guessed.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Row, query, raw_sql};
+use tidewire_core::StoreError;
+use tokio::time::Instant;
+
+use super::connect::{Role, connect};
+use super::error::state;
+use super::transaction::Token;
+
+/// How long the server is asked before the outcome is called unknown: longer than a restart after a crash.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait between two questions.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was committed.
+    Committed,
+    /// It was not, and never will be.
+    Gone,
+}
+
+/// Asks the server what became of the transaction of `token`, whose first event has this id and source.
+///
+/// Events answer for themselves: they are in the log under our batch, or not. A transaction without any is asked for by
+/// its number, which a server that lost its memory in a crash might have given to another since; so after a restart
+/// only "gone" is believed.
+///
+/// # Errors
+/// [`StoreError::Unknown`]: nobody could tell in time.
+pub(super) async fn look_up(
+    options: &PgConnectOptions,
+    token: &Token,
+    event: Option<(&str, &str)>,
+    server: Option<&str>,
+) -> Result<Outcome, StoreError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut why = String::new();
+    while Instant::now() < deadline {
+        match ask(options, token, event, server).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => why = "it is not known to have ended".to_owned(),
+            Err(error) => why = error.to_string(),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(StoreError::Unknown(why))
+}
+
+/// One question; nothing, if the server does not know yet.
+async fn ask(
+    options: &PgConnectOptions,
+    token: &Token,
+    event: Option<(&str, &str)>,
+    server: Option<&str>,
+) -> Result<Option<Outcome>, sqlx::Error> {
+    let mut connection = connect(options, Role::Read).await?;
+    let status = match status(&mut connection, &token.xid).await {
+        Ok(status) => status,
+        // "In the future": the server does not remember it, so it did not survive.
+        Err(error) if state(&error).as_deref() == Some("22023") => return Ok(Some(Outcome::Gone)),
+        Err(error) => return Err(error),
+    };
+    Ok(match status.as_deref() {
+        Some("aborted") => Some(Outcome::Gone),
+        Some("committed") => match (token.batch, event) {
+            (Some(batch), Some((id, source))) => {
+                let found = query("select batch from tidewire.event where id = $1 and source = $2")
+                    .bind(id)
+                    .bind(source)
+                    .fetch_optional(&mut connection)
+                    .await?;
+                let found = found.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+                Some(if found == Some(batch.id) { Outcome::Committed } else { Outcome::Gone })
+            }
+            _ if server.is_some() && started(&mut connection).await?.as_deref() == server => Some(Outcome::Committed),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+async fn status(connection: &mut PgConnection, xid: &str) -> Result<Option<String>, sqlx::Error> {
+    query("select pg_xact_status($1::text::xid8)").bind(xid).fetch_one(connection).await?.try_get(0)
+}
+
+/// When the server was started: what tells one run of it from the next.
+pub(super) async fn started(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    raw_sql("select pg_postmaster_start_time()::text").fetch_one(connection).await?.try_get(0)
+}

@@ -1,0 +1,139 @@
+//! Connections that are cancelled, cut or killed under the store.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::join_all;
+use tidewire_core::store::Log;
+
+use super::super::connect::{Role, connect_options, pool};
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_begin_loses_nothing() {
+    const ROUNDS: i64 = 400;
+    let Some(server) = server().await else { return };
+    let url = server.database().await;
+    let pool = pool(&connect_options(&PostgresOptions::new(url.as_str())).unwrap(), Role::Work, 2);
+    let mut other = connect(&url).await;
+    execute(&mut other, "create table written (n bigint)").await;
+    for n in 0..ROUNDS {
+        // Given up after as many looks as it takes to get stuck at every place, in turn.
+        let begin = pool.begin();
+        tokio::pin!(begin);
+        for _ in 0..n % 8 {
+            if futures::poll!(begin.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    for n in 0..ROUNDS {
+        let begin = pool.begin();
+        let _ = tokio::time::timeout(Duration::from_micros((n as u64 % 40) * 10), begin).await;
+        sqlx::query("insert into written values ($1)").bind(n).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    assert_eq!(number(&mut other, "select count(*) from written").await, ROUNDS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_killed_lose_nothing_and_write_nothing_twice() {
+    const WRITERS: usize = 8;
+    const EACH: usize = 60;
+    let Some(server) = server().await else { return };
+    let url = server.database().await;
+    let stores = [open(&url).await, open(&url).await];
+    let done = Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (url, done) = (url.clone(), done.clone());
+        tokio::spawn(async move {
+            let mut connection = connect(&url).await;
+            let mut killed = 0;
+            while !done.load(Ordering::Relaxed) {
+                let text = "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity \
+                            where application_name = 'tidewire' and datname = current_database() \
+                            order by random() limit 3) k";
+                killed += number(&mut connection, text).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            killed
+        })
+    };
+    let writers = (0..WRITERS).map(|writer| {
+        let store = stores[writer % 2].clone();
+        tokio::spawn(async move {
+            for n in 0..EACH {
+                let event = event(&format!("k/{}", n % 5));
+                // Tried until it is in the log: what was said not to be written is not, or the log refuses it.
+                loop {
+                    match store.commit(appending(event.clone())).await {
+                        Ok(Committed::Applied { .. }) => break,
+                        Err(error) if error.is_transient() => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        })
+    });
+    for writer in join_all(writers.collect::<Vec<_>>()).await {
+        writer.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    let killed = killer.await.unwrap();
+    assert!(killed > 10, "only {killed} connections were killed");
+    let store = open(&url).await;
+    until("everything has a position", || async { store.head().await.unwrap().0 == (WRITERS * EACH) as u64 }).await;
+    let log = read_all(&store).await;
+    assert_eq!(log.len(), WRITERS * EACH);
+    check_order(&log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_and_comes_back_has_everything_that_was_acknowledged() {
+    let Some(server) = own_server(&[]).await else { return };
+    let url = server.database().await;
+    let store = open(&url).await;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (store, stopped) = (store.clone(), stopped.clone());
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                while !stopped.load(Ordering::Relaxed) {
+                    let event = event(&format!("k/{writer}"));
+                    let id = event.id.clone();
+                    match store.commit(appending(event)).await {
+                        Ok(_) => acknowledged.push(id),
+                        Err(error) => {
+                            assert!(error.is_transient(), "{error}");
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = store.horizon.head.borrow().0;
+        until("writing goes on", || async { store.horizon.head.borrow().0 > before + 50 }).await;
+        server.stop_immediate().await;
+        server.start_again().await;
+    }
+    let before = store.horizon.head.borrow().0;
+    until("writing goes on", || async { store.horizon.head.borrow().0 > before + 50 }).await;
+    stopped.store(true, Ordering::Relaxed);
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    until("everything has a position", || async {
+        number(&mut connect(&url).await, "select count(*) from tidewire.batch where first_position is null").await == 0
+    })
+    .await;
+    let log = read_all(&store).await;
+    check_order(&log);
+    let there: std::collections::HashSet<&str> = log.iter().map(|recorded| recorded.envelope.id.as_str()).collect();
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    assert!(acknowledged.iter().all(|id| there.contains(id.as_str())), "an acknowledged event is lost");
+}
