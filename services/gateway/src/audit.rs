@@ -62,14 +62,12 @@ struct Reconcile {
 
 /// Compares log and broker, and has the relay publish again what is missing. Repeating it is harmless: what is there
 /// is not published again.
-async fn reconcile(
-    State(auditor): State<Auditor>,
-    Json(asked): Json<Reconcile>,
-) -> Result<Json<Reconciled>, Problem> {
-    let since: Option<Since> =
-        asked.since.map(|text| text.parse()).transpose().map_err(|error: tidewire::reconcile::UnknownSince| {
-            Problem::invalid(error).with("parameter", "since")
-        })?;
+async fn reconcile(State(auditor): State<Auditor>, Json(asked): Json<Reconcile>) -> Result<Json<Reconciled>, Problem> {
+    let since: Option<Since> = asked
+        .since
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|error: tidewire::reconcile::UnknownSince| Problem::invalid(error).with("parameter", "since"))?;
     let _turn = auditor.turn()?;
     if !asked.dry_run {
         let reason: String = asked.reason.unwrap_or_default().chars().take(MAX_REASON_CHARS).collect();

@@ -42,6 +42,8 @@ impl Instance {
     pub async fn start(config: &Config, roles: &[Role], clock: Arc<dyn Clock>) -> Result<Self, Failure> {
         // Before any file is touched: a taken port is the most frequent failure.
         let (listener, address) = bind(config.listen).await?;
+        // On shared backends as well: the file that says where it answers, the search index, objects.
+        wire::make_private(&config.data_dir)?;
         let ports = wire::open(config, clock).await?;
         match Self::start_on(&ports, config, roles, listener, address).await {
             Ok(instance) => Ok(instance),

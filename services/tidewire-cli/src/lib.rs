@@ -182,7 +182,7 @@ mod tests {
             ("tidewire status --no-config --url http://127.0.0.1:1", Exit::Unavailable),
             ("tidewire status --no-config --data-dir /nonexistent/tidewire", Exit::Unavailable),
             ("tidewire status --url ftp://x", Exit::Usage),
-            ("tidewire up --no-config --set store.url=postgres://localhost/x", Exit::Invalid),
+            ("tidewire up --no-config --set store.url=mysql://localhost/x", Exit::Invalid),
         ] {
             assert_eq!(format!("{:?}", exit_of(line)), format!("{:?}", ExitCode::from(exit)), "{line}");
         }

@@ -105,7 +105,10 @@ mod tests {
         assert!(!told(&Role::ALL).contains("objects.url"), "all of them are here");
         assert!(told(&[Role::Enrichment]).contains("objects.url"));
         let text = told(&[Role::Documents]);
-        assert!(text.contains("objects.url") && text.contains("search index") && text.contains("index.elsewhere"), "{text}");
+        assert!(
+            text.contains("objects.url") && text.contains("search index") && text.contains("index.elsewhere"),
+            "{text}"
+        );
         assert!(!told(&[Role::Gateway, Role::Documents]).contains("index.elsewhere"));
     }
 

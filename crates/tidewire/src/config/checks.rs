@@ -39,7 +39,12 @@ const RULES: &[AtLeast] = &[
     ),
     at_least("broker.retention_bytes", 64, &["broker.max_event_bytes"], "a few large events would fill the broker"),
     at_least("nats.max_bytes", 64, &["broker.max_event_bytes"], "a few large events would fill the stream"),
-    at_least("broker.retention_age", 1, &["nats.dedupe_window"], "the server would remember ids of events it has dropped"),
+    at_least(
+        "broker.retention_age",
+        1,
+        &["nats.dedupe_window"],
+        "the server would remember ids of events it has dropped",
+    ),
     at_least("broker.max_in_flight", 1, &["consume.batch"], "a batch would never fill"),
     at_least("consume.batch_bytes", 1, &["broker.max_event_bytes"], "the largest event would not fit into a batch"),
     at_least("http.body_limit", 1, &["broker.max_event_bytes"], "the largest event could not be posted"),

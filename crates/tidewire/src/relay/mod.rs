@@ -156,13 +156,8 @@ impl Relay {
     /// Asks whoever relays this shard to compare log and broker after a position (without one: what the broker may be
     /// expected to hold), and to publish again what is missing. `request` is the same for all shards.
     pub(crate) async fn ask(&self, request: &str, after: Option<Position>) -> Result<(), StoreError> {
-        let request = Request {
-            id: request.to_owned(),
-            asked: self.ports.clock.now(),
-            after,
-            answer: None,
-            error: None,
-        };
+        let request =
+            Request { id: request.to_owned(), asked: self.ports.clock.now(), after, answer: None, error: None };
         request.ask(self.ports.store.as_ref(), &self.shard()).await
     }
 

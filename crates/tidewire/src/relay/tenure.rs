@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use tidewire_core::broker::Published;
 use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::store::{Recorded, Selection};
-use tidewire_core::{
-    BrokerError, Commit, DocumentWrite, Envelope, ExpectDocument, Fence, Position, StoreError,
-};
+use tidewire_core::{BrokerError, Commit, DocumentWrite, Envelope, ExpectDocument, Fence, Position, StoreError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

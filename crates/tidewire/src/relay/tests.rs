@@ -67,9 +67,8 @@ impl Forgetful {
     /// The numbers held of one key, in the order they came.
     fn held(&self, key: u64) -> Vec<u64> {
         let key = Counted { key, n: 0 }.key();
-        let number = |envelope: &Envelope| {
-            serde_json::from_slice::<Counted>(envelope.data.as_ref().unwrap()).unwrap().n
-        };
+        let number =
+            |envelope: &Envelope| serde_json::from_slice::<Counted>(envelope.data.as_ref().unwrap()).unwrap().n;
         self.with(|record| record.events.iter().filter(|envelope| envelope.key == key).map(number).collect())
     }
 }

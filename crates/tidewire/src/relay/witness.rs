@@ -144,7 +144,11 @@ mod tests {
     fn another_record_is_noticed_however_far_it_reaches() {
         assert_eq!(watched().judge(&extent("b", 1_000), Position(100)), Verdict::Another);
         let unknown = Witness::default();
-        assert_eq!(unknown.judge(&extent("b", 0), Position(7)), Verdict::Another, "the cursor says that it was not empty");
+        assert_eq!(
+            unknown.judge(&extent("b", 0), Position(7)),
+            Verdict::Another,
+            "the cursor says that it was not empty"
+        );
         assert_eq!(unknown.judge(&extent("b", 0), Position(0)), Verdict::Whole);
         assert_eq!(unknown.judge(&extent("b", 9), Position(7)), Verdict::Whole);
     }
@@ -168,8 +172,12 @@ mod tests {
             witness.accept(&extent("a", n), Position(n));
         }
         assert!(witness.samples.len() <= MAX_SAMPLES);
-        assert!(matches!(witness.judge(&extent("a", 9_990), Position(9_999)), Verdict::Shrunk(Position(from)) if from >= 9_980));
-        assert!(matches!(witness.judge(&extent("a", 100), Position(9_999)), Verdict::Shrunk(Position(from)) if from <= 100));
+        assert!(
+            matches!(witness.judge(&extent("a", 9_990), Position(9_999)), Verdict::Shrunk(Position(from)) if from >= 9_980)
+        );
+        assert!(
+            matches!(witness.judge(&extent("a", 100), Position(9_999)), Verdict::Shrunk(Position(from)) if from <= 100)
+        );
         // What was compared again is where it is now, wherever it was before.
         witness.start_over(&extent("a", 9_999), Position(9_999));
         assert_eq!(witness.judge(&extent("a", 9_990), Position(9_999)), Verdict::Another);

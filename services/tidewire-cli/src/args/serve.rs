@@ -95,7 +95,8 @@ impl Role {
                   every saga has ended and every consumer has caught up, looks up every event in the log, on the broker and \
                   in each consumer's inbox, prints a summary, and stays up.\n\n\
                   Takes .pdf, .html, .htm, .xhtml, .md, .markdown and .txt; other files are counted by type, hidden ones \
-                  are left alone. Without --data-dir everything is kept in a temporary folder and removed at the end.\n\n\
+                  are left alone. Without --data-dir everything is kept in a temporary folder and removed at the end; on PostgreSQL \
+                  and JetStream or Kafka, what the servers hold stays there, and the bytes of documents in data_dir.\n\n\
                   Ends with 6 when an event was lost.",
     after_long_help = "Example:\n  tidewire demo\n  tidewire demo ~/Documents --exit\n  tidewire demo --exit -o json\n  tidewire demo /usr/share/doc --data-dir ./tidewire-data --listen 127.0.0.1:4500"
 )]

@@ -93,7 +93,8 @@ fn compared(found: &Value, dry_run: bool) -> String {
         lines.extend(ids.iter().filter_map(Value::as_str).map(|id| format!("  {}", printable(id))));
     }
     if number("recognised") > 0 {
-        let text = "of these, the broker says that it holds them although it does not show them: again in a few minutes";
+        let text =
+            "of these, the broker says that it holds them although it does not show them: again in a few minutes";
         lines.push(format!("{text}: {}", count(number("recognised"))));
     }
     lines.join("\n")

@@ -75,7 +75,8 @@ mod tests {
         let consumers = json!({"items": [{"name": "social.followers", "kind": "projection", "types": ["user.followed.v1"], "handled": 1200,
             "pending": 2, "in_flight": 0, "retrying": 0, "parked": 0, "members": 1}], "cursor": null});
         let status = json!({"version": "0.1.0", "store": {"backend": "sqlite", "head": 9, "bytes": 4096, "durability": "disk"},
-            "broker": {"backend": "embedded"}, "consumers": consumers["items"], "parked": 0});
+            "broker": {"backend": "embedded"}, "extent": {"incarnation": "i", "last": 4321},
+            "relays": [{"shard": "0of1", "position": 7, "behind": 2}], "consumers": consumers["items"], "parked": 0});
         let answer = |value: Value| get(move || async move { Json(value) });
         Router::new()
             .route("/v1/status", answer(status))
@@ -118,7 +119,10 @@ mod tests {
     #[tokio::test]
     async fn people_see_what_they_asked_for_and_nothing_steers_their_terminal() {
         for (line, wanted) in [
-            ("tidewire status", &["9 events", "embedded", "social.followers", "not running"][..]),
+            (
+                "tidewire status",
+                &["9 events", "embedded", "4,321", "2 events to publish", "social.followers", "not running"][..],
+            ),
             ("tidewire consumers list", &["CONSUMER", "social.followers", "1,200"]),
             ("tidewire consumers show social.followers", &["user.followed.v1"]),
             ("tidewire events list", &["user.followed.v1", "user/1", "1970-01-01T00:00:00Z"]),

@@ -34,8 +34,15 @@ fn people(status: &Value, live: bool, look: &Look) -> String {
     let parked = number("/parked");
     let consumers = status.pointer("/consumers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let behind: u64 = consumers.iter().filter_map(|consumer| consumer.get("pending")?.as_u64()).sum();
+    let relays = status.pointer("/relays").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let unpublished = relays.iter().filter_map(|relay| relay.get("behind")?.as_u64()).max().unwrap_or_default();
+    let source = match (live, word("/store/backend").as_str(), word("/broker/backend").as_str()) {
+        (true, _, _) => "",
+        (false, "sqlite", _) | (false, _, "embedded") => ", not running: this is what its files say",
+        (false, _, _) => ", read from its servers: no gateway answers here",
+    };
     let lines = [
-        format!("Tidewire {}{}", word("/version"), if live { "" } else { ", not running: this is what its files say" }),
+        format!("Tidewire {}{source}", word("/version")),
         format!(
             "log      {} events, {}, survives {} ({})",
             text::count(number("/store/head")),
@@ -43,7 +50,20 @@ fn people(status: &Value, live: bool, look: &Look) -> String {
             survives(&word("/store/durability")),
             word("/store/backend")
         ),
-        format!("broker   {}, {} deliveries to go", word("/broker/backend"), text::count(behind)),
+        format!(
+            "relay    {}, {} events to publish",
+            match relays.len() {
+                1 => "one shard".to_owned(),
+                n => format!("{n} shards"),
+            },
+            text::count(unpublished)
+        ),
+        format!(
+            "broker   {}, {} events stored so far, {} deliveries to go",
+            word("/broker/backend"),
+            text::count(number("/extent/last")),
+            text::count(behind)
+        ),
         match parked {
             0 => "parked   nothing".to_owned(),
             n => format!("parked   {} events: see `tidewire parked list`", text::count(n)),

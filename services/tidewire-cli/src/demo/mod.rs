@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::output::Output;
 use crate::session::Session;
-use crate::{signals, up};
+use crate::{signals, up, wire};
 use library::{Library, WORKSPACE};
 use people::People;
 use progress::Progress;
@@ -159,9 +159,9 @@ struct Home {
 
 impl Home {
     /// The data directory somebody named on the command line, else a temporary one: a demo never touches the data of
-    /// a real instance by accident.
+    /// a real instance by accident. On servers it is the configured one: what stays in the log there names bytes here.
     fn choose(session: &Session) -> Result<Self, Failure> {
-        if session.global.data_dir.is_some() {
+        if session.global.data_dir.is_some() || wire::is_shared(&session.config(&[])?) {
             return Ok(Self { temporary: None });
         }
         let made = tempfile::Builder::new().prefix("tidewire-demo-").tempdir();

@@ -1,0 +1,69 @@
+//! The store that a configuration names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire::config::Config;
+use tidewire::telemetry::metrics;
+use tidewire::{Clock, Store};
+use tidewire_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
+
+use super::unsupported;
+use crate::failure::Failure;
+
+/// The store that a configuration names.
+pub enum Choice {
+    /// In this folder.
+    Sqlite(PathBuf),
+    /// On a server.
+    Postgres,
+}
+
+impl Choice {
+    /// By the scheme of `store.url`.
+    pub fn of(config: &Config) -> Result<Self, Failure> {
+        match (config.sqlite_dir(), config.store.url.scheme()) {
+            (Some(dir), _) => Ok(Self::Sqlite(dir)),
+            (None, "postgres" | "postgresql") => Ok(Self::Postgres),
+            (None, other) => {
+                Err(unsupported("store.url", &config.store.url, other, "store.url = \"sqlite:\" needs no server"))
+            }
+        }
+    }
+
+    /// Opens it.
+    pub async fn open(self, config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Failure> {
+        let store = &config.store;
+        let readers = u32::try_from(store.readers).unwrap_or(u32::MAX);
+        match self {
+            Self::Sqlite(dir) => {
+                let options = SqliteOptions {
+                    readers,
+                    group_commits: store.group_commits_max,
+                    queue: store.queue,
+                    on_flush: Some(flushed),
+                    ..SqliteOptions::new(dir)
+                };
+                Ok(Arc::new(SqliteStore::open(options, clock).await?))
+            }
+            Self::Postgres => {
+                let options = PostgresOptions {
+                    readers,
+                    writers: u32::try_from(store.writers).unwrap_or(u32::MAX),
+                    lanes: u32::try_from(store.lanes).unwrap_or(u32::MAX),
+                    group_commits: store.group_commits_max,
+                    queue: store.queue,
+                    on_flush: Some(flushed),
+                    ..PostgresOptions::new(store.url.expose())
+                };
+                Ok(Arc::new(PostgresStore::open(options, clock).await?))
+            }
+        }
+    }
+}
+
+fn flushed(commits: usize, took: Duration) {
+    metrics::commit_group(commits);
+    metrics::commit_seconds(took);
+}
