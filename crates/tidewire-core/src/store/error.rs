@@ -41,6 +41,10 @@ pub enum StoreError {
     /// The server is of a version, or set up in a way, that would break a promise: what differs. Set it right there.
     #[error("the store is not set up as it must be: {0}")]
     Misconfigured(String),
+    /// Events that were asked for were in the log once and have been retired from it: which. What only they could tell
+    /// cannot be had from this log; nothing may be decided or removed on what is left.
+    #[error("the store has retired what was asked for: {0}")]
+    Retired(String),
     /// Another process has the store open.
     #[error("the store is in use: {0}")]
     Locked(String),
@@ -116,6 +120,7 @@ impl StoreError {
             Self::Corrupt(_) => "store.corrupt",
             Self::Denied(_) => "store.denied",
             Self::Misconfigured(_) => "store.misconfigured",
+            Self::Retired(_) => "store.retired",
             Self::Locked(_) => "store.locked",
             Self::Newer { .. } => "store.newer",
         }

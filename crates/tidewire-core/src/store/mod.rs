@@ -72,11 +72,13 @@ pub trait Log: Send + Sync {
     /// future gives up the answer, not the commit.
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError>;
 
-    /// The events of one key after version `after`, in order, at most `limit`.
+    /// The events of one key after version `after`, in order, at most `limit`. Never with a gap: if the first of them
+    /// were retired ([`Upkeep::retire`]), this is [`StoreError::Retired`].
     async fn stream(&self, key: &Key, after: u64, limit: usize) -> Result<Vec<Recorded>, StoreError>;
 
     /// Events in the order of the log. Reading forward from a cursor never misses an event: positions are
-    /// gapless and only committed events have one.
+    /// gapless and only committed events have one. What was retired is not there: then the log begins at
+    /// [`StoreInfo::first`], and is gapless from there.
     async fn read(&self, selection: &Selection) -> Result<Vec<Recorded>, StoreError>;
 
     /// The position of the last committed event.
@@ -239,12 +241,23 @@ pub struct StoreInfo {
     pub log_id: String,
     /// The schema version of the store.
     pub schema: u32,
+    /// The position of the oldest event that is still there: 1 until something was retired, also in an empty log.
+    pub first: Position,
     /// The last position.
     pub head: Position,
     /// Bytes on disk.
     pub bytes: u64,
     /// What a commit survives: `disk` (power loss), `os` (a process kill), `mem`.
     pub durability: String,
+}
+
+/// What [`Upkeep::retire`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Retired {
+    /// How many events were removed. None: there was nothing to remove.
+    pub events: u64,
+    /// The oldest event that is left, as in [`StoreInfo::first`].
+    pub first: Position,
 }
 
 /// What operators look at, and what a service runs on while it lives.
@@ -255,6 +268,20 @@ pub trait Upkeep: Send + Sync {
 
     /// Every name and version in the log, with its count.
     async fn types(&self) -> Result<Vec<(EventType, u64)>, StoreError>;
+
+    /// Removes the oldest events, those up to `until` and at most about `limit` of them, in one short transaction that
+    /// keeps no writer waiting for long. Call it again until it removes none. A store may keep together what one commit
+    /// appended: such events may be more than `limit`, and stay as long as `until` is in their midst. The last event of
+    /// the log always stays.
+    ///
+    /// Only the events go. Streams keep their versions, and what is appended to them goes on from there; documents,
+    /// snapshots, parked events, timers and effects stay. Inbox marks stay as well: a broker that hands out such an
+    /// event once more, or a client that sends it again, meets its mark. The log itself forgets the ids: without a
+    /// mark, an event with one of them would be taken as new.
+    ///
+    /// It asks nobody. Before it is called, the relay must have published these events, every consumer must have handled
+    /// or parked them, and every aggregate that is folded from its stream must have a snapshot at or after them.
+    async fn retire(&self, until: Position, limit: usize) -> Result<Retired, StoreError>;
 
     /// Whether the store can take writes now; cheap.
     async fn ping(&self) -> Result<(), StoreError>;

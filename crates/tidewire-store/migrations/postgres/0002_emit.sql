@@ -104,7 +104,8 @@ begin
   end if;
   version := coalesce(p_version, v_suffix::integer, 1);
   if version not between 1 and 65535 then
-    perform tidewire.refuse('TW101', 'version', 'it is not a number from 1 to 65535');
+    perform tidewire.refuse('TW101', case when p_version is null then 'type' else 'version' end,
+      'the version is not a number from 1 to 65535', v_hint);
   elsif octet_length(name || '.v' || version) > 128 then
     perform tidewire.refuse('TW101', 'type', 'with its version it is longer than 128 bytes');
   end if;

@@ -15,6 +15,7 @@ mod fences;
 mod inbox;
 mod log;
 mod parking;
+mod retire;
 mod schedule;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tidewire_core::store::StoreInfo;
 use tidewire_core::{
     Append, Clock, Commit, Committed, Envelope, EventType, Expect, Key, Mark, Position, Seen, Store, StoreError,
 };
@@ -84,6 +86,12 @@ cases![
     parking::an_event_is_taken_out_once,
     parking::an_event_is_parked_or_handled_not_both,
     parking::envelopes_come_back_byte_for_byte,
+    retire::the_log_begins_later_and_is_gapless_from_there,
+    retire::the_last_event_stays,
+    retire::a_commit_of_many_events_is_retired,
+    retire::streams_keep_their_versions_and_say_what_is_gone,
+    retire::what_was_handled_stays_handled,
+    retire::writers_and_readers_go_on_meanwhile,
     schedule::a_timer_fires_once,
     schedule::timers_move_and_are_cancelled,
     schedule::effects_are_tried_until_settled,
@@ -95,6 +103,17 @@ cases![
     fences::snapshots_keep_the_newest,
     fences::a_closed_store_refuses,
 ];
+
+/// What a backend that passed every case can do, for the page that compares backends.
+pub fn column(info: &StoreInfo, multi_process: bool) -> Vec<(String, String)> {
+    let declared = [
+        ("a commit survives (disk: power loss, os: a killed process)", info.durability.clone()),
+        ("several processes share it", if multi_process { "yes" } else { "no" }.to_owned()),
+    ];
+    let declared = declared.into_iter().map(|(what, how)| (what.to_owned(), how));
+    let case = |name: &str| (name.replace("::", ": ").replace('_', " "), "yes".to_owned());
+    declared.chain(CASES.iter().map(|(name, _)| case(name))).collect()
+}
 
 /// An event of `key` with a fresh id.
 fn event(rig: &Rig, key: &str) -> Envelope {
