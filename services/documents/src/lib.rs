@@ -12,4 +12,4 @@ pub mod submit;
 mod tidy;
 pub mod view;
 
-pub use service::{DocumentsError, service, service_elsewhere};
+pub use service::{DocumentsError, service, service_elsewhere, service_in};

@@ -1,5 +1,6 @@
 //! The documents service.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,8 +41,13 @@ pub enum DocumentsError {
 /// gone does not keep it from starting: it begins an empty one, which is filled in the background. Text is extracted in children of
 /// the running program, started with the argument `extract-child`.
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError> {
+    service_in(ports, config, &config.data_dir.join("index"))
+}
+
+/// The same with its index in this folder: an index is of one log.
+pub fn service_in(ports: &Ports, config: &Config, index: &Path) -> Result<Service, DocumentsError> {
     let objects = Objects::from_config(config)?;
-    let index = Arc::new(rebuild::open(&config.data_dir.join("index"), ports.clock.as_ref())?);
+    let index = Arc::new(rebuild::open(index, ports.clock.as_ref())?);
     let rebuild = Rebuild::new(ports.clone(), objects.clone(), index.clone());
     let service = assembled(ports, config, objects, Some(index))?;
     Ok(service.background("documents.rebuild", move |stop| async move { rebuild.run(&stop).await }))

@@ -64,9 +64,9 @@ fn on_shared(config: &Config, roles: &[Role]) -> Vec<String> {
     }
     if here(&Role::Documents) {
         notices.push(format!(
-            "the search index is in {} and belongs to this process. It is made again from the log where it is missing. Run \
+            "the search index is in {}, in a folder named after the log, and belongs to this process. It is made again from the log where it is missing. Run \
              the role documents once only.",
-            config.data_dir.join("index").display()
+            config.data_dir.display()
         ));
     }
     if here(&Role::Gateway) != here(&Role::Documents) {

@@ -1,5 +1,7 @@
 //! Every service of this build. To add one: its crate in Cargo.toml, a role in `args/serve.rs`, a line here.
 
+use std::path::PathBuf;
+
 use gateway::Part;
 use tidewire::config::Config;
 use tidewire::operate::Operator;
@@ -23,7 +25,7 @@ impl Services {
     /// processes have it open.
     pub async fn build(ports: &Ports, config: &Config, roles: &[Role]) -> Result<Self, Failure> {
         let documents = match roles.contains(&Role::Documents) {
-            true => documents::service(ports, config),
+            true => documents::service_in(ports, config, &index_dir(ports, config).await?),
             false => documents::service_elsewhere(ports, config),
         };
         let mut all = vec![
@@ -52,6 +54,15 @@ impl Services {
     pub fn only(self, roles: &[Role]) -> Vec<Service> {
         self.all.into_iter().filter(|service| roles.iter().any(|role| role.name() == service.name)).collect()
     }
+}
+
+/// Where the search index is. One log is in the data directory, like the index; of logs on servers there may be many.
+async fn index_dir(ports: &Ports, config: &Config) -> Result<PathBuf, Failure> {
+    if config.sqlite_dir().is_some() {
+        return Ok(config.data_dir.join("index"));
+    }
+    let log: String = ports.store.info().await?.log_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    Ok(config.data_dir.join(format!("index-{log}")))
 }
 
 fn cannot(service: &str, error: impl std::fmt::Display) -> Failure {

@@ -150,7 +150,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "index.locked",
         "another process has the search index open",
-        "One process writes the folder `index` inside data_dir. A second one would damage it, so it is refused.",
+        "One process writes the folder `index` inside data_dir (on PostgreSQL `index-<log>`). A second one would damage it, so it is refused.",
         "Stop the other process, or start this one elsewhere: `tidewire up --data-dir DIR`. The lock ends with its holder, so it is never stale.",
     ),
     e(
