@@ -27,8 +27,8 @@ const MAX_GROUPS: usize = 1_024;
 /// How often a count is tried again because the group read on meanwhile.
 const MAX_COUNTS: usize = 100;
 
-/// Refuses what makes no sense.
-pub(super) fn check(request: &Subscribe) -> Result<(), BrokerError> {
+/// Refuses what makes no sense, for every backend.
+pub(crate) fn check(request: &Subscribe) -> Result<(), BrokerError> {
     let invalid = |reason: String| Err(BrokerError::Invalid(reason));
     let group = &request.group;
     if group.is_empty() || group.len() > MAX_GROUP_BYTES || group.contains(char::is_control) {

@@ -244,6 +244,12 @@ impl<P> Hand<P> {
         found.len()
     }
 
+    /// Every entry that was handed out at least once, as far as is known, and is not acknowledged.
+    pub(crate) fn each_handed(&self, mut see: impl FnMut(&P)) {
+        let handed = self.entries.values().filter(|entry| entry.attempts > 0 || entry.holder.is_some());
+        handed.for_each(|entry| see(&entry.place));
+    }
+
     /// How many of these are in somebody's hands.
     pub(crate) fn in_hand(&self, of: impl Fn(&P) -> bool) -> usize {
         self.deadlines.iter().filter(|(_, seq)| self.entries.get(seq).is_some_and(|entry| of(&entry.place))).count()

@@ -223,6 +223,18 @@ fn what_was_revoked_is_forgotten_in_hand_or_not() {
 }
 
 #[test]
+fn what_may_have_begun_is_known() {
+    let mut table = Table::new(10, &["a-0", "b-1", "c-2", "d-3"]);
+    table.hand.take(9, event("e-9"), 2, 100);
+    table.next(1, 3);
+    table.ack("a-0");
+    table.retry("b-1", DELAY);
+    let mut handed = Vec::new();
+    table.hand.each_handed(|place| handed.push(*place));
+    assert_eq!(handed, [1, 2, 9]);
+}
+
+#[test]
 fn what_nobody_wants_any_more_is_discarded_unless_it_is_out() {
     let mut table = Table::new(10, &["a-0", "b-0", "b-1", "a-1"]);
     table.next(1, 2);
