@@ -1,6 +1,8 @@
 //! The brokers behind one port ([`tidewire_core::Broker`]).
 //!
 //! - [`embedded`]: one process, one SQLite file, nothing to install.
+//! - [`jetstream`]: NATS JetStream, any number of processes (feature `nats`, on by default).
+//! - `kafka` (feature `kafka`): Apache Kafka, one topic, partitions by bucket of the key.
 //!
 //! Every backend carries the same bytes ([`wire`]) and must pass the same suite (`conformance`).
 
@@ -18,3 +20,7 @@ pub mod kafka;
 pub mod wire;
 
 pub use embedded::{EmbeddedBroker, EmbeddedOptions};
+#[cfg(feature = "nats")]
+pub use jetstream::{JetStreamBroker, JetStreamOptions};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaBroker, KafkaOptions};

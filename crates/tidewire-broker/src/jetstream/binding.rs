@@ -1,0 +1,410 @@
+//! The CloudEvents binding to NATS: binary mode out, binary and structured mode in.
+//!
+//! Attributes are headers `ce-<name>`, percent-encoded; the data is the payload, byte for byte. A foreign client
+//! needs nothing of Tidewire to read them. Two headers are ours, and only where the specification's types are lost
+//! on the way: `tw-types` says which extensions are no text, `tw-data` that there is data of no length.
+
+use std::collections::BTreeMap;
+
+use async_nats::HeaderMap;
+use async_nats::header::HeaderName;
+use tidewire_core::bytes::Bytes;
+use tidewire_core::chrono::{DateTime, SecondsFormat, Utc};
+use tidewire_core::{Attribute, Envelope, Key};
+
+use crate::wire;
+
+/// The header by which the server knows an event again.
+pub(super) const MSG_ID: &str = "Nats-Msg-Id";
+/// The header that keeps an event out of any other stream.
+const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+/// The media type of structured mode, without what may follow (`+json`).
+const STRUCTURED: &str = "application/cloudevents";
+const TYPES: &str = "tw-types";
+const EMPTY_DATA: &str = "tw-data";
+
+/// What goes to the server for one event.
+pub(super) struct Encoded {
+    pub headers: HeaderMap,
+    /// Headers and data.
+    pub size: usize,
+}
+
+/// Builds headers, and counts what they take on the wire.
+struct Builder {
+    headers: HeaderMap,
+    size: usize,
+}
+
+impl Builder {
+    fn plain(&mut self, name: &'static str, value: String) {
+        self.named(HeaderName::from_static(name), name.len(), value);
+    }
+
+    fn text(&mut self, name: &'static str, value: &str) {
+        self.plain(name, escape(value));
+    }
+
+    fn optional(&mut self, name: &'static str, value: &Option<String>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// `value` has passed [`escape`], or is made of digits and letters: it holds nothing that `HeaderValue` refuses
+    /// (by a panic).
+    fn named(&mut self, name: HeaderName, length: usize, value: String) {
+        self.size += length + value.len() + 4;
+        self.headers.insert(name, value);
+    }
+}
+
+/// Writes an event's headers.
+pub(super) fn encode(envelope: &Envelope, stream: &str) -> Encoded {
+    let mut out = Builder { headers: HeaderMap::new(), size: 12 };
+    let mark = wire::mark(&envelope.source, &envelope.id);
+    out.plain(MSG_ID, format!("{:032x}", u128::from_be_bytes(mark)));
+    out.plain(EXPECTED_STREAM, stream.to_owned());
+    out.plain("ce-specversion", "1.0".into());
+    out.text("ce-id", &envelope.id);
+    out.text("ce-source", &envelope.source);
+    out.text("ce-type", &envelope.ty.to_string());
+    out.plain("ce-time", time(&envelope.time));
+    out.text("ce-partitionkey", envelope.key.as_str());
+    out.optional("ce-subject", &envelope.subject);
+    out.optional("ce-dataschema", &envelope.dataschema);
+    out.optional("ce-correlationid", &envelope.correlationid);
+    out.optional("ce-causationid", &envelope.causationid);
+    out.optional("ce-traceparent", &envelope.traceparent);
+    out.optional("ce-dataref", &envelope.dataref);
+    if let Some(media_type) = &envelope.datacontenttype {
+        out.text("ce-datacontenttype", media_type);
+        // Said twice, for clients that look at one of them only; but never so that this looks like structured mode.
+        if !is_structured(media_type) {
+            out.text("content-type", media_type);
+        }
+    }
+    if let Some(sequence) = envelope.sequence {
+        out.plain("ce-sequence", sequence.to_string());
+    }
+    if let Some(at) = &envelope.recordedtime {
+        out.plain("ce-recordedtime", time(at));
+    }
+    if let Some(at) = &envelope.expirytime {
+        out.plain("ce-expirytime", time(at));
+    }
+    if !envelope.extensions.is_empty() {
+        extensions(&mut out, &envelope.extensions);
+    }
+    if envelope.data.as_ref().is_some_and(|data| data.is_empty()) {
+        out.plain(EMPTY_DATA, "empty".into());
+    }
+    let data = envelope.data.as_ref().map_or(0, Bytes::len);
+    Encoded { headers: out.headers, size: out.size + data }
+}
+
+fn extensions(out: &mut Builder, extensions: &BTreeMap<String, Attribute>) {
+    let mut types = String::new();
+    for (name, value) in extensions {
+        let header = format!("ce-{}", escape(name));
+        // A name that is none for NATS is none for CloudEvents either, and refused where events come in.
+        let Ok(parsed) = header.parse::<HeaderName>() else { continue };
+        out.named(parsed, header.len(), escape(&value.to_text()));
+        let kind = match value {
+            Attribute::Text(_) => continue,
+            Attribute::Integer(_) => "integer",
+            Attribute::Boolean(_) => "boolean",
+        };
+        let comma = if types.is_empty() { "" } else { "," };
+        types.push_str(&format!("{comma}{}:{kind}", escape(name)));
+    }
+    if !types.is_empty() {
+        out.plain(TYPES, types);
+    }
+}
+
+fn time(at: &DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+fn is_structured(media_type: &str) -> bool {
+    media_type.get(..STRUCTURED.len()).is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED))
+}
+
+/// Percent-encodes as the CloudEvents HTTP binding does: space, `"`, `%` and everything outside `!` to `~`.
+fn escape(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let is_plain = |byte: u8| (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]);
+        }
+    }
+    out
+}
+
+/// Undoes [`escape`], and takes what other writers may write: quoted values, small hexadecimal digits, text that was
+/// never encoded.
+fn unescape(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if quoted.is_none() && !text.contains('%') {
+        return Ok(text.to_owned());
+    }
+    unescape_percent(quoted.unwrap_or(text).as_bytes(), quoted.is_some())
+}
+
+/// Percent-encoded text as it was; `is_quoted` when a backslash stands before what it does not mean.
+pub(super) fn unescape_percent(mut rest: &[u8], is_quoted: bool) -> Result<String, String> {
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'\\' if is_quoted && !after.is_empty() => {
+                out.push(after[0]);
+                rest = &after[1..];
+            }
+            b'%' => {
+                let hex = after.first_chunk::<2>().and_then(|hex| std::str::from_utf8(hex).ok());
+                let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                let value = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                out.push(value.ok_or("a percent sign without two hexadecimal digits")?);
+                rest = &after[2..];
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8(out).map_err(|_| "percent-encoded bytes that are no UTF-8".to_owned())
+}
+
+/// Reads an event. `stored` is when the server took it: the time of an event that says none itself. What does not
+/// bear the mark of our own relay is checked as if it came from outside, which it does.
+pub(super) fn decode(headers: Option<&HeaderMap>, data: Bytes, stored: DateTime<Utc>) -> Result<Envelope, String> {
+    let headers = headers.ok_or("no headers: neither mode of CloudEvents")?;
+    let mut attributes = Attributes::read(headers)?;
+    if attributes.is_structured {
+        return Envelope::from_json(&data).map_err(|error| error.to_string());
+    }
+    match attributes.take("specversion").as_deref() {
+        Some("1.0") => {}
+        _ => return Err("`ce-specversion` is not 1.0".into()),
+    }
+    let source = attributes.required("source")?;
+    let subject = attributes.take("subject");
+    let key = attributes.take("partitionkey");
+    let key = key.or_else(|| subject.clone()).unwrap_or_else(|| source.clone());
+    let sequence = attributes.take("sequence").map(|text| match text.parse::<u64>() {
+        Ok(number) if (1..=i64::MAX as u64).contains(&number) => Ok(number),
+        _ => Err("`ce-sequence` is not a positive integer".to_owned()),
+    });
+    let data = (!data.is_empty() || attributes.has_empty_data).then_some(data);
+    let envelope = Envelope {
+        id: attributes.required("id")?,
+        source,
+        ty: attributes.required("type")?.parse().map_err(|error| format!("`ce-type`: {error}"))?,
+        subject,
+        time: attributes.time("time")?.unwrap_or(stored),
+        key: Key::new(key).map_err(|error| format!("`ce-partitionkey`: {error}"))?,
+        datacontenttype: attributes.take("datacontenttype").or(attributes.content_type.take()),
+        dataschema: attributes.take("dataschema"),
+        data,
+        sequence: sequence.transpose()?,
+        correlationid: attributes.take("correlationid"),
+        causationid: attributes.take("causationid"),
+        traceparent: attributes.take("traceparent"),
+        recordedtime: attributes.time("recordedtime")?,
+        expirytime: attributes.time("expirytime")?,
+        dataref: attributes.take("dataref"),
+        extensions: attributes.extensions()?,
+    };
+    if !attributes.is_ours {
+        envelope.check().map_err(|error| error.to_string())?;
+    }
+    Ok(envelope)
+}
+
+/// What the headers say.
+#[derive(Default)]
+struct Attributes {
+    all: Vec<(String, String)>,
+    types: String,
+    content_type: Option<String>,
+    is_structured: bool,
+    is_ours: bool,
+    has_empty_data: bool,
+}
+
+impl Attributes {
+    fn read(headers: &HeaderMap) -> Result<Self, String> {
+        let mut out = Self { all: Vec::with_capacity(headers.len()), ..Self::default() };
+        for (name, values) in headers.iter() {
+            let name: &str = name.as_ref();
+            let value = values.first().map_or("", |value| value.as_str());
+            if name.len() > 3 && name.as_bytes()[..3].eq_ignore_ascii_case(b"ce-") {
+                let attribute = name[3..].to_ascii_lowercase();
+                let value = unescape(value).map_err(|error| format!("`ce-{}`: {error}", attribute.escape_default()))?;
+                if values.len() > 1 || out.all.iter().any(|(other, _)| *other == attribute) {
+                    return Err(format!("`ce-{}` is there twice", attribute.escape_default()));
+                }
+                out.all.push((attribute, value));
+            } else if name.eq_ignore_ascii_case("content-type") {
+                out.is_structured = is_structured(value);
+                out.content_type = Some(unescape(value).map_err(|error| format!("`content-type`: {error}"))?);
+            } else if name.eq_ignore_ascii_case(MSG_ID) {
+                out.is_ours = value.len() == 32;
+            } else if name == TYPES {
+                out.types = value.to_owned();
+            } else if name == EMPTY_DATA {
+                out.has_empty_data = true;
+            }
+        }
+        Ok(out)
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let index = self.all.iter().position(|(other, _)| other == name)?;
+        Some(self.all.swap_remove(index).1)
+    }
+
+    fn required(&mut self, name: &str) -> Result<String, String> {
+        self.take(name).filter(|value| !value.is_empty()).ok_or_else(|| format!("`ce-{name}` is missing"))
+    }
+
+    fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, String> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let time = DateTime::parse_from_rfc3339(&text).map_err(|error| format!("`ce-{name}`: {error}"))?;
+        Ok(Some(time.to_utc()))
+    }
+
+    /// What is left.
+    fn extensions(&mut self) -> Result<BTreeMap<String, Attribute>, String> {
+        let types: Vec<(&str, &str)> = self.types.split(',').filter_map(|one| one.split_once(':')).collect();
+        let typed = |(name, text): (String, String)| {
+            let kind = types.iter().find(|(other, _)| *other == name).map(|(_, kind)| *kind);
+            let bad = || format!("`ce-{name}` is not of its type");
+            let value = match kind {
+                Some("integer") => Attribute::Integer(text.parse().map_err(|_| bad())?),
+                Some("boolean") => Attribute::Boolean(text.parse().map_err(|_| bad())?),
+                _ => Attribute::Text(text),
+            };
+            Ok((name, value))
+        };
+        std::mem::take(&mut self.all).into_iter().map(typed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::event;
+
+    fn round_trip(envelope: &Envelope) -> Result<Envelope, String> {
+        let encoded = encode(envelope, "TW_main");
+        decode(Some(&encoded.headers), envelope.data.clone().unwrap_or_default(), DateTime::UNIX_EPOCH)
+    }
+
+    fn foreign(headers: &[(&str, &str)], data: &'static str) -> Result<Envelope, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, *value);
+        }
+        decode(Some(&map), Bytes::from_static(data.as_bytes()), DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn no_value_can_break_out_of_its_header() {
+        let hostile = "a\r\nNats-Rollup: all\r\n\r\n\0 \u{7f} \"ü\" 100% 😀";
+        let mut envelope = event("k", hostile);
+        envelope.source = hostile.into();
+        envelope.subject = Some(hostile.into());
+        envelope.datacontenttype = Some(format!("text/plain; x={hostile}"));
+        envelope.extensions.insert("ext".into(), Attribute::Text(hostile.into()));
+        envelope.extensions.insert("no name\r\nNats-TTL".into(), Attribute::Integer(7));
+        let encoded = encode(&envelope, "TW_main");
+        for (name, values) in encoded.headers.iter() {
+            let name: &str = name.as_ref();
+            assert!(!name.starts_with("Nats-") || name == MSG_ID || name == EXPECTED_STREAM, "{name}");
+            for value in values {
+                assert!(value.as_str().bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{value:?}");
+            }
+        }
+        envelope.extensions.remove("no name\r\nNats-TTL");
+        let mut again = round_trip(&envelope).unwrap();
+        again.extensions.remove("no%20name%0d%0anats-ttl");
+        assert_eq!(again, envelope);
+    }
+
+    #[test]
+    fn what_is_no_text_keeps_its_type() {
+        let mut envelope = event("k", "e");
+        envelope.extensions.insert("a".into(), Attribute::Integer(-7));
+        envelope.extensions.insert("b".into(), Attribute::Boolean(false));
+        envelope.extensions.insert("c".into(), Attribute::Text("true".into()));
+        envelope.extensions.insert("d".into(), Attribute::Text("12".into()));
+        assert_eq!(round_trip(&envelope).as_ref(), Ok(&envelope));
+        envelope.datacontenttype = Some("application/cloudevents+json".into());
+        assert_eq!(round_trip(&envelope).as_ref(), Ok(&envelope), "not taken for structured mode");
+        envelope.datacontenttype = Some("text/plain".into());
+        envelope.data = Some(Bytes::new());
+        assert_eq!(round_trip(&envelope).as_ref(), Ok(&envelope));
+        envelope.data = None;
+        assert_eq!(round_trip(&envelope).as_ref(), Ok(&envelope));
+    }
+
+    #[test]
+    fn foreign_events_are_understood() {
+        let headers = [
+            ("CE-SpecVersion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-source", "/elsewhere"),
+            ("Ce-Type", "a.happened.v2"),
+            ("ce-subject", "\"with \\\"quotes\\\" and %c3%bc\""),
+            ("Content-Type", "application/json"),
+        ];
+        let envelope = foreign(&headers, "{\"a\": 1}").unwrap();
+        assert_eq!(envelope.subject.as_deref(), Some("with \"quotes\" and ü"));
+        assert_eq!(envelope.key.as_str(), "with \"quotes\" and ü");
+        assert_eq!(envelope.datacontenttype.as_deref(), Some("application/json"));
+        assert_eq!(envelope.data.as_deref(), Some(&b"{\"a\": 1}"[..]));
+        let structured = r#"{"specversion":"1.0","id":"1","source":"/x","type":"a.b.v1","time":"2026-01-01T00:00:00Z","partitionkey":"k","data":{"n":1.10}}"#;
+        let envelope = foreign(&[("content-type", "application/cloudevents+json; charset=utf-8")], structured).unwrap();
+        assert_eq!(envelope.data.as_deref(), Some(&br#"{"n":1.10}"#[..]));
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_with_a_reason() {
+        let good = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/x"), ("ce-type", "a.b.v1")];
+        assert!(foreign(&good, "1").is_ok());
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers: Vec<_> = good.iter().copied().filter(|(other, _)| *other != name).collect();
+            headers.push((name, value));
+            foreign(&headers, "1")
+        };
+        assert!(decode(None, Bytes::new(), DateTime::UNIX_EPOCH).is_err());
+        for (name, value) in [
+            ("ce-specversion", "0.3"),
+            ("ce-id", ""),
+            ("ce-id", "%0d%0a"),
+            ("ce-type", "no version"),
+            ("ce-time", "yesterday"),
+            ("ce-subject", "%C0%A0"),
+            ("ce-subject", "%4"),
+            ("ce-sequence", "-1"),
+            ("ce-Subject", "%00"),
+            ("ce-fooBar-x", "1"),
+            ("content-type", "application/cloudevents+json"),
+        ] {
+            assert!(with(name, value).is_err(), "{name}: {value}");
+        }
+        let mut twice = good.to_vec();
+        twice.push(("CE-ID", "2"));
+        assert!(foreign(&twice, "1").is_err());
+        assert!(foreign(&good, "{").is_err(), "data that is not what it says");
+    }
+}

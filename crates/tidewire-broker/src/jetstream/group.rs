@@ -1,0 +1,472 @@
+//! A group as this process has it: its members here, what they have in hand, and the slots it reads.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tidewire_core::BrokerError;
+use tidewire_core::broker::{Desk, Subscribe};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::answer::{Answer, Kind};
+use super::arrival::Arrival;
+use super::node::Presence;
+use super::roll::{Place, SLOTS};
+use super::{Shared, unpoisoned};
+use crate::hand::{Counts, Hand};
+
+/// The most a reader asks for at once.
+pub(super) const MAX_BATCH: usize = 512;
+/// What is handed out in a group of which this process reads nothing (yet).
+const MIN_IN_FLIGHT: usize = 1;
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub seq: u64,
+    pub slot: usize,
+}
+
+/// An event that this process has and did not acknowledge.
+struct Open {
+    slot: usize,
+    reader: Arc<str>,
+    /// Where the server takes answers to it.
+    ack: async_nats::Subject,
+    /// How often it was handed out, also before it came here.
+    attempts: u32,
+    /// When the server was last told that it is still here.
+    told: Instant,
+}
+
+/// A slot that this process reads.
+pub(super) struct Own {
+    pub reader: Arc<str>,
+    /// Below it everything was done before, but `expected`.
+    below: u64,
+    /// What was open and did not come yet: sequence, handouts.
+    expected: BTreeMap<u64, u32>,
+    doubt: u64,
+    releasing: Option<Releasing>,
+}
+
+/// A slot that is to be given away: nothing more of it is taken or handed out.
+#[derive(Clone, Copy)]
+struct Releasing {
+    since: Instant,
+    /// Where the reader stood then.
+    next: u64,
+    delivered: u64,
+}
+
+/// How far a reader is. Its deliveries must come in one unbroken row.
+pub(super) struct Progress {
+    /// The consumer exists and a task reads it.
+    pub running: Option<watch::Sender<bool>>,
+    /// From where it was made to read.
+    pub start: u64,
+    /// What it was last told to read.
+    pub filters: Vec<String>,
+    /// Everything below it in the stream came.
+    next: u64,
+    /// Deliveries that came.
+    pub delivered: u64,
+}
+
+/// What one member asked for.
+pub(super) struct Wish {
+    pub max_in_flight: usize,
+    pub ack_wait: Duration,
+}
+
+pub(super) struct State {
+    pub hand: Hand<Spot>,
+    open: BTreeMap<u64, Open>,
+    pub slots: [Option<Own>; SLOTS],
+    pub readers: HashMap<Arc<str>, Progress>,
+    pub answers: Vec<Answer>,
+    pub members: HashMap<u64, Wish>,
+    next_member: u64,
+    /// Names as last asked for here, until they are on the roll.
+    pub asked_names: Option<Vec<String>>,
+    /// What the roll says is asked for.
+    pub names: BTreeSet<String>,
+    /// Readers whose row broke: to be replaced.
+    pub broken: BTreeSet<Arc<str>>,
+    /// The server will not have us.
+    pub denied: Option<BrokerError>,
+    /// Nobody is here any more, and nobody may come: a new one takes its place.
+    pub ended: bool,
+}
+
+/// How far the keeper came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settled {
+    /// Everything asked for up to here is done.
+    pub done: u64,
+    /// What kept it from doing what was asked for up to here.
+    pub failed: Option<(u64, BrokerError)>,
+}
+
+pub(super) struct Group {
+    pub name: String,
+    pub shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Something may be handed out.
+    pub changed: Notify,
+    /// There is room for more.
+    pub room: Notify,
+    /// There are answers to send.
+    pub answered: Notify,
+    /// The keeper should look.
+    pub nudge: Notify,
+    pub asked: AtomicU64,
+    pub settled: watch::Sender<Settled>,
+}
+
+/// What a reader brought cannot be what comes next.
+pub(super) struct Broken;
+
+impl Group {
+    pub(super) fn new(name: &str, shared: Arc<Shared>) -> Self {
+        let state = State {
+            hand: Hand::new(MIN_IN_FLIGHT, Duration::from_secs(30)),
+            open: BTreeMap::new(),
+            slots: std::array::from_fn(|_| None),
+            readers: HashMap::new(),
+            answers: Vec::new(),
+            members: HashMap::new(),
+            next_member: 0,
+            asked_names: None,
+            names: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            denied: None,
+            ended: false,
+        };
+        Self {
+            name: name.to_owned(),
+            shared,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            room: Notify::new(),
+            answered: Notify::new(),
+            nudge: Notify::new(),
+            asked: AtomicU64::new(0),
+            settled: watch::Sender::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        unpoisoned(&self.state)
+    }
+
+    /// Wakes whoever waits for what another call may have made possible.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+        self.room.notify_waiters();
+        self.answered.notify_one();
+    }
+
+    /// Takes what a reader brought.
+    pub(super) fn arrive(&self, reader: &Arc<str>, arrivals: Vec<Arrival>) -> Result<(), Broken> {
+        let taken = self.state().arrive(reader, arrivals);
+        self.changed.notify_waiters();
+        self.answered.notify_one();
+        taken
+    }
+}
+
+impl State {
+    /// A member comes.
+    pub(super) fn join(&mut self, request: &Subscribe) -> u64 {
+        self.next_member += 1;
+        let wish = Wish { max_in_flight: request.max_in_flight, ack_wait: request.ack_wait };
+        self.members.insert(self.next_member, wish);
+        self.asked_names = Some(request.names.clone());
+        self.next_member
+    }
+
+    /// A member goes: what it had comes back.
+    pub(super) fn leave(&mut self, member: u64) {
+        if self.members.remove(&member).is_some() {
+            self.hand.leave(member, Instant::now());
+            self.keep_back();
+        }
+    }
+
+    /// Everybody goes.
+    pub(super) fn leave_all(&mut self) {
+        let members: Vec<u64> = self.members.keys().copied().collect();
+        members.into_iter().for_each(|member| self.leave(member));
+    }
+
+    /// This process's part of what may be out in the whole group: as large as its part of the slots.
+    pub(super) fn set_limits(&mut self) {
+        let owned = self.slots.iter().flatten().count();
+        let wish = self.members.values().max_by_key(|wish| wish.max_in_flight);
+        let Some(Wish { max_in_flight, ack_wait }) = wish else { return };
+        self.hand.set_limits((max_in_flight * owned / SLOTS).max(MIN_IN_FLIGHT), *ack_wait);
+    }
+
+    /// The most that a member here wants to be out at once.
+    pub(super) fn widest(&self) -> usize {
+        self.members.values().map(|wish| wish.max_in_flight).max().unwrap_or(0)
+    }
+
+    /// How many events a reader should have been asked for.
+    pub(super) fn quota(&self) -> usize {
+        match self.hand.room() {
+            0 => 0,
+            room => (room / self.readers.len().max(1)).clamp(1, MAX_BATCH),
+        }
+    }
+
+    /// Hands a member its next events.
+    pub(super) fn next(&mut self, member: u64, events: usize, bytes: usize) -> Vec<crate::hand::Handout> {
+        let out = self.hand.next(member, events, bytes, Instant::now());
+        for handout in &out {
+            if let Some(spot) = self.hand.place(handout.token)
+                && let Some(open) = self.open.get_mut(&spot.seq)
+            {
+                open.attempts = handout.attempt;
+            }
+        }
+        // Time may have brought something back that must not go out again.
+        self.keep_back();
+        out
+    }
+
+    fn arrive(&mut self, reader: &Arc<str>, arrivals: Vec<Arrival>) -> Result<(), Broken> {
+        let now = Instant::now();
+        for arrival in arrivals {
+            let Some(progress) = self.readers.get_mut(reader) else { return Err(Broken) };
+            // One missing, and what follows may be what must wait for it.
+            if arrival.delivery != progress.delivered + 1 {
+                return Err(Broken);
+            }
+            progress.delivered += 1;
+            let is_new = arrival.seq >= progress.next;
+            progress.next = progress.next.max(arrival.seq + 1);
+            self.arrive_one(reader, arrival, is_new, now);
+        }
+        Ok(())
+    }
+
+    fn arrive_one(&mut self, reader: &Arc<str>, arrival: Arrival, is_new: bool, now: Instant) {
+        let Arrival { seq, slot, ack, .. } = arrival;
+        if let Some(open) = self.open.get_mut(&seq) {
+            // It is here already; from now on it is answered here.
+            (open.reader, open.ack, open.told) = (reader.clone(), ack, now);
+            return;
+        }
+        let has_members = !self.members.is_empty();
+        let done = Answer { subject: ack.clone(), kind: Kind::Ack };
+        let own = self.slots[slot].as_mut().filter(|own| own.reader == *reader);
+        // What is read by another by now (its place is on the roll) is not ours to hold.
+        let Some(own) = own else { return self.answers.push(done) };
+        if own.releasing.is_some() {
+            // Whoever has the slot next reads it again. While nobody has it, the server counts it as waiting.
+            return if has_members { self.answers.push(done) } else { () };
+        }
+        let expected = own.expected.remove(&seq);
+        let is_doubtful = seq <= own.doubt;
+        if !is_new || (seq < own.below && expected.is_none()) {
+            return self.answers.push(done);
+        }
+        let envelope = match arrival.envelope {
+            Ok(envelope) if self.names.is_empty() || self.names.contains(envelope.ty.name()) => envelope,
+            Ok(_) => return self.answers.push(done),
+            Err(reason) => {
+                tracing::error!(seq, reason, code = "broker.corrupt", "a foreign event in the stream is passed over");
+                return self.answers.push(done);
+            }
+        };
+        let earlier = expected.unwrap_or(0) + u32::from(is_doubtful);
+        let attempts = earlier.max(arrival.handouts.saturating_sub(1));
+        self.open.insert(seq, Open { slot, reader: reader.clone(), ack, attempts, told: now });
+        self.hand.take(Spot { seq, slot }, Arc::new(envelope), attempts.saturating_add(1), arrival.size);
+    }
+
+    /// The group asks for other names: what is here of others is done with, unless a member has it.
+    pub(super) fn set_names(&mut self, names: &[String]) {
+        let names: BTreeSet<String> = names.iter().cloned().collect();
+        if names == self.names {
+            return;
+        }
+        self.names = names;
+        if self.names.is_empty() {
+            return;
+        }
+        let wanted = &self.names;
+        for spot in self.hand.discard(|_, envelope| !wanted.contains(envelope.ty.name())) {
+            if let Some(open) = self.open.remove(&spot.seq) {
+                self.answers.push(Answer { subject: open.ack, kind: Kind::Ack });
+            }
+        }
+    }
+
+    /// Reads slots through a consumer that is about to be made.
+    pub(super) fn install(&mut self, reader: &Arc<str>, slots: Vec<(usize, Place)>, start: u64) {
+        for (slot, place) in slots {
+            self.forget(slot);
+            let own = Own {
+                reader: reader.clone(),
+                below: place.next,
+                expected: place.open.into_iter().collect(),
+                doubt: place.doubt,
+                releasing: None,
+            };
+            self.slots[slot] = Some(own);
+        }
+        self.add_reader(reader, start);
+        self.set_limits();
+    }
+
+    /// Reads what it reads anyway through another consumer; everything in hand stays there.
+    pub(super) fn replace(&mut self, reader: &Arc<str>, slots: &[usize], start: u64) {
+        for slot in slots {
+            let next = self.next_of(*slot);
+            if let Some(own) = &mut self.slots[*slot] {
+                own.below = own.below.max(next);
+                own.reader = reader.clone();
+            }
+        }
+        self.add_reader(reader, start);
+    }
+
+    fn add_reader(&mut self, reader: &Arc<str>, start: u64) {
+        let progress = Progress { running: None, start, filters: Vec::new(), next: 0, delivered: 0 };
+        self.readers.insert(reader.clone(), progress);
+    }
+
+    /// A slot is no longer ours: what was in hand of it is somebody else's by now.
+    pub(super) fn forget(&mut self, slot: usize) {
+        if self.slots[slot].take().is_some() {
+            self.hand.revoke(|spot| spot.slot == slot);
+            self.open.retain(|_, open| open.slot != slot);
+            self.set_limits();
+        }
+    }
+
+    fn next_of(&self, slot: usize) -> u64 {
+        let Some(own) = &self.slots[slot] else { return 1 };
+        let read = self.readers.get(&own.reader).map_or(0, |progress| progress.next);
+        own.below.max(own.releasing.map_or(read, |releasing| releasing.next))
+    }
+
+    /// Where a slot stands now.
+    pub(super) fn place(&self, slot: usize) -> Place {
+        let Some(own) = &self.slots[slot] else { return Place::default() };
+        let in_hand = self.open.iter().filter(|(_, open)| open.slot == slot).map(|(seq, open)| (*seq, open.attempts));
+        let open: BTreeMap<u64, u32> = own.expected.iter().map(|(seq, n)| (*seq, *n)).chain(in_hand).collect();
+        let place = Place { next: self.next_of(slot), open: open.into_iter().collect(), doubt: own.doubt };
+        place.bounded()
+    }
+
+    /// Begins to give a slot away.
+    pub(super) fn release(&mut self, slot: usize) {
+        let Some(own) = &self.slots[slot] else { return };
+        if own.releasing.is_some() {
+            return;
+        }
+        let progress = self.readers.get(&own.reader);
+        let (next, delivered) = progress.map_or((0, 0), |progress| (progress.next, progress.delivered));
+        if let Some(own) = &mut self.slots[slot] {
+            own.releasing = Some(Releasing { since: Instant::now(), next, delivered });
+        }
+        self.keep_back();
+    }
+
+    /// Takes out of the hand what is of slots that are to be given away, unless a member has it. It stays open.
+    pub(super) fn keep_back(&mut self) {
+        if self.is_releasing() {
+            let slots = &self.slots;
+            let is_going = |slot: usize| slots[slot].as_ref().is_some_and(|own| own.releasing.is_some());
+            self.hand.discard(|spot, _| is_going(spot.slot));
+        }
+    }
+
+    /// Whether something is to be given away.
+    pub(super) fn is_releasing(&self) -> bool {
+        self.slots.iter().flatten().any(|own| own.releasing.is_some())
+    }
+
+    /// The slots that can be given away now: nobody has anything of them, or has had it for longer than `patience`.
+    pub(super) fn released(&self, patience: Duration) -> Vec<usize> {
+        let is_free = |slot: &usize| match self.slots[*slot].as_ref().and_then(|own| own.releasing) {
+            Some(releasing) => {
+                releasing.since.elapsed() > patience || self.hand.in_hand(|spot| spot.slot == *slot) == 0
+            }
+            None => false,
+        };
+        (0..SLOTS).filter(is_free).collect()
+    }
+
+    /// The server says how far it came for a reader: if all of that has arrived, what lies between was passed over
+    /// because nobody asked for it, and need not be looked at again.
+    pub(super) fn passed_over(&mut self, reader: &str, delivered: u64, upto: u64) {
+        for own in self.slots.iter_mut().flatten() {
+            if let Some(releasing) = &mut own.releasing
+                && *own.reader == *reader
+                && releasing.delivered == delivered
+            {
+                releasing.next = releasing.next.max(upto + 1);
+            }
+        }
+    }
+
+    /// How many events came through a reader and are open.
+    pub(super) fn open_of(&self, reader: &Arc<str>) -> usize {
+        self.open.values().filter(|open| open.reader == *reader).count()
+    }
+
+    /// Tells the server of everything it did not hear of for `age` that it is still here.
+    pub(super) fn tell(&mut self, age: Duration) {
+        let now = Instant::now();
+        for open in self.open.values_mut().filter(|open| now - open.told > age) {
+            open.told = now;
+            self.answers.push(Answer { subject: open.ack.clone(), kind: Kind::Progress });
+        }
+    }
+
+    /// What others may know.
+    pub(super) fn presence(&self) -> Presence {
+        let Counts { in_hand, retrying, .. } = self.hand.counts();
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        Presence { members, in_flight: in_hand as u64, retrying: retrying as u64 }
+    }
+}
+
+impl Desk for Group {
+    fn ack(&self, token: u64) {
+        let mut state = self.state();
+        let Some(spot) = state.hand.ack(token) else { return };
+        if let Some(open) = state.open.remove(&spot.seq) {
+            state.answers.push(Answer { subject: open.ack, kind: Kind::Ack });
+        }
+        let is_releasing = state.is_releasing();
+        drop(state);
+        self.wake();
+        if is_releasing {
+            self.nudge.notify_one();
+        }
+    }
+
+    fn retry(&self, token: u64, after: Duration) {
+        let mut state = self.state();
+        state.hand.retry(token, after, Instant::now());
+        state.keep_back();
+        let is_releasing = state.is_releasing();
+        drop(state);
+        self.wake();
+        if is_releasing {
+            self.nudge.notify_one();
+        }
+    }
+
+    fn progress(&self, token: u64) {
+        self.state().hand.progress(token, Instant::now());
+    }
+}

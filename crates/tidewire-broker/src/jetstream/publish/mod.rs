@@ -1,0 +1,101 @@
+//! Publishing: many keys at once, of each key one event at a time.
+//!
+//! The server stores what it gets over one connection in the order it gets it, but it may refuse an event (no room)
+//! and take the next, and a connection may break between two: with two events of one key under way, the second could
+//! be stored without the first. So of each key one event is under way; the window is filled with other keys.
+//!
+//! What is not answered in time, or by nobody, is sent again under the same id, which the server recognises.
+
+mod engine;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_core::broker::Published;
+use tidewire_core::{BrokerError, Envelope, Key};
+use tokio::sync::{mpsc, oneshot};
+
+use self::engine::Engine;
+use super::binding;
+use super::link::Link;
+use super::options::JetStreamOptions;
+use super::stream;
+
+/// Calls that may wait for the engine to look at them. Who comes then waits in line.
+const MAX_WAITING_CALLS: usize = 64;
+
+/// One answer per event.
+pub(super) type Answers = Vec<Result<Published, BrokerError>>;
+
+/// An event on its way.
+struct Item {
+    /// Its place in its call.
+    index: usize,
+    envelope: Envelope,
+    /// Headers and data, in bytes.
+    size: usize,
+    /// What the engine sends first; made again from the envelope if it must be sent again.
+    headers: Option<async_nats::HeaderMap>,
+}
+
+/// One call to publish.
+struct Call {
+    items: Vec<Item>,
+    /// What is answered already: what could not be sent at all.
+    answers: Vec<Option<Result<Published, BrokerError>>>,
+    answer: oneshot::Sender<Answers>,
+}
+
+/// How the engine behaves.
+struct Limits {
+    domain: String,
+    window: usize,
+    ack_timeout: Duration,
+}
+
+/// The way in.
+pub(super) struct Publisher {
+    calls: mpsc::Sender<Call>,
+    stream: String,
+    max_event_bytes: usize,
+}
+
+impl Publisher {
+    /// Starts the engine.
+    pub(super) async fn start(link: Arc<Link>, options: &JetStreamOptions) -> Result<Self, BrokerError> {
+        let (calls, waiting) = mpsc::channel(MAX_WAITING_CALLS);
+        let limits =
+            Limits { domain: options.domain.clone(), window: options.publish_window, ack_timeout: options.ack_timeout };
+        tokio::spawn(Engine::new(link, limits, waiting).await?.run());
+        Ok(Self { calls, stream: stream::name(&options.domain), max_event_bytes: options.max_event_bytes })
+    }
+
+    /// Publishes; see [`tidewire_core::Broker::publish`].
+    pub(super) async fn publish(&self, batch: Vec<Envelope>) -> Answers {
+        let count = batch.len();
+        let closed = || (0..count).map(|_| Err(BrokerError::Closed)).collect();
+        let mut answers: Vec<Option<Result<Published, BrokerError>>> = (0..count).map(|_| None).collect();
+        let mut items = Vec::with_capacity(count);
+        let mut failed: HashSet<Key> = HashSet::new();
+        for (index, envelope) in batch.into_iter().enumerate() {
+            if !failed.is_empty() && failed.contains(&envelope.key) {
+                answers[index] = Some(Err(BrokerError::Behind));
+                continue;
+            }
+            let encoded = binding::encode(&envelope, &self.stream);
+            let (size, limit) = (encoded.size, self.max_event_bytes);
+            if size > limit {
+                answers[index] = Some(Err(BrokerError::TooLarge { size, limit }));
+                failed.insert(envelope.key);
+                continue;
+            }
+            items.push(Item { index, envelope, size, headers: Some(encoded.headers) });
+        }
+        let (answer, answered) = oneshot::channel();
+        if self.calls.send(Call { items, answers, answer }).await.is_err() {
+            return closed();
+        }
+        answered.await.unwrap_or_else(|_| closed())
+    }
+}
