@@ -144,17 +144,30 @@ impl Drop for Seat {
     }
 }
 
-/// Reads what a group asked for and puts it there. A task of its own, because members may give up waiting.
-async fn read(shared: Arc<Shared>, group: Arc<Group>, fetch: Fetch, head: u64) {
-    match reader::fetch(&shared.readers, &fetch, head).await {
-        Ok((upto, entries)) => {
-            let damaged = group.scheduler().read(fetch, upto, entries);
-            for (seq, reason) in damaged {
-                tracing::error!(group = group.name, seq, reason, "an entry of the broker's log is damaged");
-                shared.inbox.damaged(Damage { group: group.clone(), seq, reason });
+/// Reads what a group asked for and puts it there, and what it asks for next while it has room, so that it is
+/// there when a member comes for it. A task of its own, because members may give up waiting.
+async fn read(shared: Arc<Shared>, group: Arc<Group>, mut fetch: Fetch, mut head: u64) {
+    loop {
+        let (damaged, next) = match reader::fetch(&shared.readers, &fetch, head).await {
+            Ok((upto, entries)) => {
+                let mut scheduler = group.scheduler();
+                let damaged = scheduler.read(fetch, upto, entries);
+                let tail = unpoisoned(&shared.tail);
+                let is_open = !shared.closed.load(Ordering::Acquire);
+                let next = if is_open { scheduler.fetch(&tail).map(|fetch| (fetch, tail.head())) } else { None };
+                (damaged, next)
             }
+            Err(error) => {
+                group.scheduler().fetch_failed(error);
+                (Vec::new(), None)
+            }
+        };
+        for (seq, reason) in damaged {
+            tracing::error!(group = group.name, seq, reason, "an entry of the broker's log is damaged");
+            shared.inbox.damaged(Damage { group: group.clone(), seq, reason });
         }
-        Err(error) => group.scheduler().fetch_failed(error),
+        group.changed.notify_waiters();
+        let Some(next) = next else { return };
+        (fetch, head) = next;
     }
-    group.changed.notify_waiters();
 }

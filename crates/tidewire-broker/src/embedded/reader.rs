@@ -1,10 +1,13 @@
 //! Reading the log from the file.
+//!
+//! `limit +?`: a bare `limit ?` is planned for its value, and so SQLite prepares the statement anew each time it runs.
 
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
+use tidewire_core::bytes::Bytes;
 use tidewire_core::{BrokerError, Envelope};
 
 use super::error::from_sqlx;
@@ -65,14 +68,14 @@ pub(super) async fn after(
         Filter::All => {
             let query = sqlx::query(
                 "select seq, name, mark, crc, envelope from entry
-                 where seq > ? and seq <= ? order by seq limit ?",
+                 where seq > ? and seq <= ? order by seq limit +?",
             );
             collect(pool, query.bind(cursor as i64).bind(end as i64).bind(limit as i64), limit).await?
         }
         Filter::Names(names) => {
             let query = sqlx::query(
                 "select seq, name, mark, crc, envelope from entry
-                 where seq > ? and seq <= ? and name in (select value from json_each(?)) order by seq limit ?",
+                 where seq > ? and seq <= ? and name in (select value from json_each(?)) order by seq limit +?",
             );
             let query = query.bind(cursor as i64).bind(end as i64).bind(json(names)).bind(limit as i64);
             collect(pool, query, limit).await?
@@ -106,10 +109,25 @@ fn entry(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
     let crc: i64 = row.try_get(3)?;
     let json: &[u8] = row.try_get(4)?;
     let envelope = match Mark::try_from(mark) {
-        Ok(mark) if i64::from(wire::checksum(json, &mark)) == crc => wire::decode(json).map(Arc::new),
+        Ok(mark) if i64::from(wire::checksum(json, &mark)) == crc => envelope(json).map(Arc::new),
         _ => Err("its checksum does not match its bytes".to_owned()),
     };
     Ok(Stored { seq: seq as u64, name, bytes: json.len(), envelope })
+}
+
+/// Reads what [`wire::encode`] wrote. Its data comes last, and is most of it: it is cut off rather than looked
+/// through for its end. Nothing before it can look like its name, since a quote within a text is escaped.
+fn envelope(json: &[u8]) -> Result<Envelope, String> {
+    const DATA: &[u8] = b",\"data\":";
+    let starts = |at: &usize| json[*at..].starts_with(DATA);
+    let commas = json.iter().enumerate().filter(|(_, byte)| **byte == b',').map(|(at, _)| at);
+    let (Some(at), Some(b'}')) = (commas.into_iter().find(starts), json.last()) else { return wire::decode(json) };
+    let mut head = Vec::with_capacity(at + 1);
+    head.extend_from_slice(&json[..at]);
+    head.push(b'}');
+    let envelope = wire::decode(&head)?;
+    let data = Bytes::copy_from_slice(&json[at + DATA.len()..json.len() - 1]);
+    Ok(Envelope { data: Some(data), ..envelope })
 }
 
 /// How many entries after `cursor` pass the filter.
@@ -144,7 +162,7 @@ pub(super) async fn first_after(
     let limit = limit as i64;
     let rows = match filter {
         Filter::All => {
-            sqlx::query("select seq from entry where seq > ? order by seq limit ?")
+            sqlx::query("select seq from entry where seq > ? order by seq limit +?")
                 .bind(cursor as i64)
                 .bind(limit)
                 .fetch_all(connection)
@@ -153,7 +171,7 @@ pub(super) async fn first_after(
         Filter::Names(names) => {
             sqlx::query(
                 "select seq from entry where seq > ? and name in (select value from json_each(?))
-                 order by seq limit ?",
+                 order by seq limit +?",
             )
             .bind(cursor as i64)
             .bind(json(names))
@@ -170,4 +188,31 @@ pub(super) async fn first_after(
 pub(super) fn json<T: serde::Serialize + ?Sized>(numbers: &T) -> String {
     // Arrays of integers always serialise.
     serde_json::to_string(numbers).unwrap_or_else(|_| "[]".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewire_core::Attribute;
+
+    use super::*;
+    use crate::conformance::event;
+
+    #[test]
+    fn data_is_cut_off_where_it_begins_and_nowhere_else() {
+        let lure = r#"","data":{"a":1},"x":"",data:"#;
+        let texts: [&[u8]; 6] =
+            [b"null", br#"{"data":{"data":1},"x":[{}]}"#, br#"",\"data\":}""#, b"[]", b"1e2", b"\"\xc3\xbc\""];
+        for data in texts {
+            let mut before = event("k", "e");
+            before.data = Some(Bytes::copy_from_slice(data));
+            assert_eq!(envelope(&wire::encode(&before, 4_096).unwrap().json).unwrap(), before);
+            before.subject = Some(lure.into());
+            before.extensions.insert("lure".into(), Attribute::Text(lure.into()));
+            assert_eq!(envelope(&wire::encode(&before, 4_096).unwrap().json).unwrap(), before);
+            before.datacontenttype = Some("application/octet-stream".into());
+            assert_eq!(envelope(&wire::encode(&before, 4_096).unwrap().json).unwrap(), before);
+            before.data = None;
+            assert_eq!(envelope(&wire::encode(&before, 4_096).unwrap().json).unwrap(), before);
+        }
+    }
 }

@@ -122,7 +122,7 @@ impl Writer {
     /// Looks at the next entries after `position` and removes what may go. `None` when that was the end.
     async fn trim(&mut self, position: &mut u64, age: Age) -> Result<Option<usize>, BrokerError> {
         // The newest entry always stays: the numbers go on from it.
-        let rows = sqlx::query("select seq, at from entry where seq > ? and seq < ? order by seq limit ?")
+        let rows = sqlx::query("select seq, at from entry where seq > ? and seq < ? order by seq limit +?")
             .bind(*position as i64)
             .bind(self.head as i64)
             .bind(TRIM_ROWS)

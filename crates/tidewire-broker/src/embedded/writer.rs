@@ -261,7 +261,7 @@ impl Writer {
         let limit = self.shared.options.dedupe_window;
         let rows = sqlx::query(
             "select mark from entry
-             where not exists (select 1 from damaged where damaged.seq = entry.seq) order by entry.seq desc limit ?",
+             where not exists (select 1 from damaged where damaged.seq = entry.seq) order by entry.seq desc limit +?",
         )
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&mut self.connection)
