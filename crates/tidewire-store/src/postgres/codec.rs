@@ -150,7 +150,12 @@ pub(super) fn check_texts(commit: &Commit) -> Result<(), StoreError> {
         texts.extend([&event.id, &event.source].map(String::as_str));
         texts.extend(event.correlationid.as_deref());
         let Envelope { subject, datacontenttype, dataschema, causationid, traceparent, dataref, .. } = event;
-        texts.extend([subject, datacontenttype, dataschema, causationid, traceparent, dataref].into_iter().flatten().map(String::as_str));
+        texts.extend(
+            [subject, datacontenttype, dataschema, causationid, traceparent, dataref]
+                .into_iter()
+                .flatten()
+                .map(String::as_str),
+        );
         for (name, value) in &event.extensions {
             texts.push(name);
             if let tidewire_core::Attribute::Text(text) = value {

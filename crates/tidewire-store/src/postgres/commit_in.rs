@@ -125,9 +125,11 @@ impl PostgresStore {
         prepared: &Prepared<Cells>,
         events: bool,
     ) -> Result<Result<Joined, StoreError>, Failure> {
-        raw_sql("savepoint tidewire").execute(&mut *connection).await.map_err(|error| match state(&error).as_deref() {
-            Some("25P01") => Failure::All(StoreError::Invalid("there is no open transaction".into())),
-            _ => error.into(),
+        raw_sql("savepoint tidewire").execute(&mut *connection).await.map_err(|error| {
+            match state(&error).as_deref() {
+                Some("25P01") => Failure::All(StoreError::Invalid("there is no open transaction".into())),
+                _ => error.into(),
+            }
         })?;
         let written = self.write(connection, prepared, events).await;
         let end = match written {

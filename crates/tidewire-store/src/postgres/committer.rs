@@ -199,7 +199,8 @@ impl Committer {
         let decided = members.into_iter().zip(answers).filter_map(|(pending, answer)| match answer {
             Some(answer) => Some((pending, answer)),
             None => {
-                pending.answer(Err(StoreError::Unavailable("its stream is locked, and the connection was lost".into())));
+                pending
+                    .answer(Err(StoreError::Unavailable("its stream is locked, and the connection was lost".into())));
                 None
             }
         });

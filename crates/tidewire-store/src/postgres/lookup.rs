@@ -135,9 +135,11 @@ fn name_consumers<'a>(
 fn marks_of<'a>(prepared: &'a Prepared<Cells>, known: &Known<'a, Cells>) -> Vec<(Mark<'a>, bool)> {
     let consumer = |name: &str| known.consumers.get(name).copied().unwrap_or_default();
     let commit = &prepared.commit;
-    let seen = commit.seen.iter().zip(&prepared.marks).map(|(seen, id)| {
-        (MarkKey { consumer: consumer(&seen.consumer), id, source: &seen.mark.source }, false)
-    });
+    let seen = commit
+        .seen
+        .iter()
+        .zip(&prepared.marks)
+        .map(|(seen, id)| (MarkKey { consumer: consumer(&seen.consumer), id, source: &seen.mark.source }, false));
     let parks = commit.park.iter().zip(&prepared.parks).map(|(park, (id, _))| {
         (MarkKey { consumer: consumer(&park.consumer), id, source: &park.envelope.source }, true)
     });
@@ -260,7 +262,9 @@ async fn parked_keys<'a>(
 ) -> Result<(), sqlx::Error> {
     let followers = group.iter().flat_map(|p| &p.commit.park).filter(|park| park.follower);
     let wanted: HashSet<(i64, &'a str)> = followers
-        .map(|park| (found.known.consumers.get(&*park.consumer).copied().unwrap_or_default(), park.envelope.key.as_str()))
+        .map(|park| {
+            (found.known.consumers.get(&*park.consumer).copied().unwrap_or_default(), park.envelope.key.as_str())
+        })
         .collect();
     if wanted.is_empty() {
         return Ok(());

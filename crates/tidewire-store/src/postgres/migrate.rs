@@ -49,8 +49,7 @@ async fn step(connection: &mut PgConnection) -> Result<(), StoreError> {
     let Some(migration) = MIGRATIONS.get(found as usize) else {
         return raw_sql("rollback").execute(connection).await.map(drop).map_err(classify);
     };
-    let text =
-        format!("{migration}\n;insert into tidewire.schema_version (version) values ({}); commit;", found + 1);
+    let text = format!("{migration}\n;insert into tidewire.schema_version (version) values ({}); commit;", found + 1);
     raw_sql(AssertSqlSafe(text)).execute(connection).await.map(drop).map_err(classify)
 }
 

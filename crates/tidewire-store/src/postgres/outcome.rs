@@ -13,8 +13,8 @@ use super::transaction::Token;
 
 /// How long the server is asked before the outcome is called unknown: longer than a restart after a crash.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait between two questions.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long to wait between the first two questions, and at most between any: the server may be restarting.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
 
 /// What became of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +41,15 @@ pub(super) async fn look_up(
 ) -> Result<Outcome, StoreError> {
     let deadline = Instant::now() + PATIENCE;
     let mut why = String::new();
+    let mut pause = PAUSES.0;
     while Instant::now() < deadline {
         match ask(options, token, event, server).await {
             Ok(Some(outcome)) => return Ok(outcome),
             Ok(None) => why = "it is not known to have ended".to_owned(),
             Err(error) => why = error.to_string(),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
     }
     Err(StoreError::Unknown(why))
 }

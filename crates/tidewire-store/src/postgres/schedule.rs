@@ -29,22 +29,17 @@ impl Schedule for PostgresStore {
     }
 
     async fn due_effects(&self, now: DateTime<Utc>, limit: usize) -> Result<Vec<DueEffect>, StoreError> {
-        let query = Query::new(
-            "select id, consumer, cause, call, attempts from tidewire.effect where state = 0 and due <= ",
-        )
-        .value(nanos(&now))
-        .then(" order by due, ordinal limit ")
-        .value(limit.min(MAX_READ) as i64);
+        let query =
+            Query::new("select id, consumer, cause, call, attempts from tidewire.effect where state = 0 and due <= ")
+                .value(nanos(&now))
+                .then(" order by due, ordinal limit ")
+                .value(limit.min(MAX_READ) as i64);
         self.rows(query).await?.iter().map(effect).collect()
     }
 
     async fn next_due(&self, owners: &[String]) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), StoreError> {
         // One look at the head of each owner's timers.
-        let query = Query::new(
-            "select (select min(h.due) from unnest(",
-        )
-        .value(owners)
-        .then(
+        let query = Query::new("select (select min(h.due) from unnest(").value(owners).then(
             "::text[]) o (owner) cross join lateral \
              (select min(t.due) as due from tidewire.timer t where t.owner = o.owner) h), \
              (select min(due) from tidewire.effect where state = 0)",

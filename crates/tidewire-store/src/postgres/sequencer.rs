@@ -117,7 +117,8 @@ impl Sequencer {
                 Err(error) => {
                     tracing::debug!(%error, "the sequencer starts over");
                     self.link.drop_connection();
-                    pause = PAUSES.1;
+                    // At once after a connection that was lost, less and less often while the server is away.
+                    pause = (pause * 2).min(PAUSES.1);
                     if self.stopping.is_some() {
                         break;
                     }
@@ -172,7 +173,8 @@ impl Sequencer {
             return Ok(());
         }
         let wanted: Vec<i64> = self.places.iter().map(|(batch, _)| *batch).collect();
-        let text = "select id, first_position - 1 from tidewire.batch where id = any($1) and first_position is not null";
+        let text =
+            "select id, first_position - 1 from tidewire.batch where id = any($1) and first_position is not null";
         let rows = query(text).bind(&wanted).fetch_all(self.link.get().await?).await?;
         for row in rows {
             let (id, after): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);

@@ -173,4 +173,3 @@ pub(super) fn placed(answer: Answer, after: u64, has_events: bool) -> Answer {
 pub(super) fn is_outdated(answer: &Answer) -> bool {
     matches!(answer, Err(StoreError::Conflict(Conflict::Version { .. })))
 }
-

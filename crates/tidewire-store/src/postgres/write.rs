@@ -158,11 +158,7 @@ async fn unparks(connection: &mut PgConnection, writes: &Writes<'_>) -> Result<(
     .map(drop)
 }
 
-async fn parks(
-    connection: &mut PgConnection,
-    writes: &Writes<'_>,
-    recorded: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+async fn parks(connection: &mut PgConnection, writes: &Writes<'_>, recorded: DateTime<Utc>) -> Result<(), sqlx::Error> {
     let rows = &writes.parks;
     if rows.is_empty() {
         return Ok(());

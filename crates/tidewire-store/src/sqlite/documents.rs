@@ -40,7 +40,7 @@ impl Documents for SqliteStore {
             args.add(after.as_str());
             text += if query.backwards { " and id < ?" } else { " and id > ?" };
         }
-        text += if query.backwards { " order by id desc limit +?" } else { " order by id limit ?" };
+        text += if query.backwards { " order by id desc limit +?" } else { " order by id limit +?" };
         args.count(query.limit.min(MAX_READ) as u64);
         self.rows(text, args).await?.iter().map(document).collect()
     }

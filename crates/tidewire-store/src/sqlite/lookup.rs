@@ -74,13 +74,7 @@ impl<'a> Known<'a> {
         wanted
     }
 
-    fn collect_commit(
-        &mut self,
-        state: &State,
-        prepared: &'a Prepared,
-        events: bool,
-        wanted: &mut Wanted<'a>,
-    ) {
+    fn collect_commit(&mut self, state: &State, prepared: &'a Prepared, events: bool, wanted: &mut Wanted<'a>) {
         let commit = &prepared.commit;
         for (append, encoded) in commit.append.iter().zip(&prepared.events) {
             if state.streams.get(&append.key).is_none() {

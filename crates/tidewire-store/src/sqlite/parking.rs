@@ -10,10 +10,10 @@ use tidewire_core::store::{Parked, ParkedQuery, Parking};
 use tidewire_core::{Key, StoreError};
 
 use super::codec::{count, parked_envelope};
-use crate::group::from_nanos;
 use super::error::classify;
 use super::sql::{Args, Rows};
 use super::store::{MAX_READ, SqliteStore};
+use crate::group::from_nanos;
 
 /// How many events are parked, for those who would otherwise ask the database. Never too low: what is being
 /// parked counts already.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tidewire_core::{Key, StoreError};
 
 use super::codec::{Any, Cells};
-use crate::group::nanos;
 use super::op::{Answer, Op};
+use crate::group::nanos;
 use crate::group::{Lease, MarkKey};
 
 /// A group being decided.

@@ -10,10 +10,10 @@ use tidewire_core::store::Schedule;
 use tidewire_core::{Effect, Key, StoreError, Timer};
 
 use super::codec::count;
-use crate::group::{from_nanos, nanos};
 use super::error::classify;
 use super::sql::Args;
 use super::store::{MAX_READ, SqliteStore};
+use crate::group::{from_nanos, nanos};
 
 #[async_trait]
 impl Schedule for SqliteStore {

@@ -4,10 +4,10 @@ use sqlx::sqlite::SqliteConnection;
 use tidewire_core::effect::EffectState;
 
 use super::codec::Any;
-use crate::group::nanos;
 use super::lookup::MarkKey;
 use super::plan::Writes;
 use super::sql::{Args, Rows, Script};
+use crate::group::nanos;
 
 // `where` keeps out the empty rows that round a statement up to its size.
 macro_rules! insert {

@@ -195,9 +195,9 @@ impl Writer {
             return Err(again(stopped));
         }
         let head = *self.head.borrow();
-        retire(&mut self.connection, until, limit, head).await.map_err(|error| {
-            if is_fsync(&error) { self.stop(&error) } else { classify(error) }
-        })
+        retire(&mut self.connection, until, limit, head)
+            .await
+            .map_err(|error| if is_fsync(&error) { self.stop(&error) } else { classify(error) })
     }
 
     /// After a failed fsync: nothing more is written, and what was being written is there or not.

@@ -314,9 +314,26 @@ async fn hostile_values_are_refused_by_name() {
     }
     let long = format!("{}.v1", "a".repeat(126));
     for ty in [
-        "", "User.followed", "user..followed", ".user", "user.>", "user.*", "user followed", "$JS.API", "1user",
-        "user.followed ", "user.followed.v0", "user.followed.v01", "user.followed.v70000", "user.followed.v999999999999",
-        "user.followed.v", ".v1", "é.b", "user.followed'\n", &long, &"a".repeat(129),
+        "",
+        "User.followed",
+        "user..followed",
+        ".user",
+        "user.>",
+        "user.*",
+        "user followed",
+        "$JS.API",
+        "1user",
+        "user.followed ",
+        "user.followed.v0",
+        "user.followed.v01",
+        "user.followed.v70000",
+        "user.followed.v999999999999",
+        "user.followed.v",
+        ".v1",
+        "é.b",
+        "user.followed'\n",
+        &long,
+        &"a".repeat(129),
     ] {
         // `user.followed.v` is a name that ends in a letter: acceptable to Rust too, as `user.followed.v.v1`.
         if ty != "user.followed.v" {
@@ -543,7 +560,8 @@ fn url_as(url: &str, role: &str, password: &str) -> String {
 async fn a_role_that_may_emit_may_nothing_else() {
     let Some(rig) = rig().await else { return };
     let role = format!("service_{}", SystemClock.id().simple());
-    let create = format!("create role {role} login password 'secret'; create table own (n integer); grant all on own to {role}");
+    let create =
+        format!("create role {role} login password 'secret'; create table own (n integer); grant all on own to {role}");
     raw_sql(AssertSqlSafe(create)).execute(&rig.pool).await.unwrap();
     let mut service = PgConnection::connect(&url_as(&rig.url, &role, "secret")).await.unwrap();
     let code = |result: Result<(String, i64), sqlx::Error>| {
@@ -615,11 +633,9 @@ async fn an_owner_without_privileges_can_run_all_of_it() {
     tokio::time::timeout(DEADLINE, store.wait(Position(0), DEADLINE)).await.unwrap();
     assert_eq!(store.read(&Selection { limit: 10, ..Selection::default() }).await.unwrap().len(), 1);
     store.close().await;
-    for text in [
-        format!("drop database {database} with (force)"),
-        format!("drop role {owner}"),
-        format!("drop role {service}"),
-    ] {
+    for text in
+        [format!("drop database {database} with (force)"), format!("drop role {owner}"), format!("drop role {service}")]
+    {
         raw_sql(AssertSqlSafe(text)).execute(&rig.pool).await.unwrap();
     }
 }

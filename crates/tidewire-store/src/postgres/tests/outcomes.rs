@@ -82,7 +82,8 @@ async fn a_commit_whose_answer_is_lost_is_told_from_one_that_was_not_made() {
             Ok(Committed::Applied { last }) => {
                 applied += 1;
                 assert!(is_there, "{n}: it was said to be written");
-                let found = direct.read(&Selection { id: Some(event.id), limit: 1, ..Default::default() }).await.unwrap();
+                let found =
+                    direct.read(&Selection { id: Some(event.id), limit: 1, ..Default::default() }).await.unwrap();
                 assert_eq!(found[0].position, last);
             }
             Err(StoreError::Unavailable(_)) => {

@@ -203,7 +203,8 @@ async fn commits_that_come_to_nothing_leave_nothing() {
             store.commit(commit).await.is_ok()
         })
     });
-    let applied = join_all(commits.collect::<Vec<_>>()).await.into_iter().filter(|done| *done.as_ref().unwrap()).count();
+    let applied =
+        join_all(commits.collect::<Vec<_>>()).await.into_iter().filter(|done| *done.as_ref().unwrap()).count();
     assert_eq!(applied, 25);
     let mut connection = connect(&url).await;
     assert_eq!(number(&mut connection, "select count(*) from tidewire.inbox").await, 25);
