@@ -24,6 +24,7 @@ mod error;
 mod group;
 mod lag;
 mod options;
+mod places;
 mod publish;
 mod reader;
 mod scan;

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -20,14 +20,10 @@ use tokio::time::Instant;
 use super::desk::watermarks;
 use super::group::{Group, Phase, State};
 use super::options::KafkaOptions;
+use super::places::Places;
 use super::track::{Mark, Staged, Track};
-use super::{binding, context, error, unpoisoned};
+use super::{binding, context, error};
 
-/// How often the place is committed while it moves.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How soon a commit is tried again that failed, and after what time one is taken for lost.
-const COMMIT_AGAIN: Duration = Duration::from_millis(200);
-const COMMIT_LOST: Duration = Duration::from_secs(10);
 /// How long one poll waits for records.
 const POLL: Duration = Duration::from_millis(50);
 /// How many records are read before they are put in hand: enough to take the lock rarely.
@@ -43,27 +39,13 @@ const ASKS: usize = 3;
 
 /// What runs in the thread, and in librdkafka's callbacks, which it calls from this thread.
 pub(super) struct Reader {
-    group: Arc<Group>,
-    topic: String,
-    /// The limits of the commit that is under way.
-    flight: Mutex<Option<Flight>>,
-    /// The last commit failed.
-    failed: AtomicBool,
+    pub(super) group: Arc<Group>,
+    pub(super) topic: String,
+    pub(super) places: Places,
     /// Records are to be looked for again: what was to be read is gone.
     displaced: AtomicBool,
     /// There is no room, and so nothing is fetched.
     paused: AtomicBool,
-}
-
-struct Flight {
-    since: Instant,
-    limits: HashMap<i32, i64>,
-}
-
-/// What the thread keeps to itself.
-struct Course {
-    committed: Instant,
-    full_since: Option<Instant>,
 }
 
 /// Starts the group's thread.
@@ -72,8 +54,7 @@ pub(super) fn start(options: &KafkaOptions, group: &Arc<Group>) -> Result<(), Br
     let reader = Reader {
         group: group.clone(),
         topic: topic.clone(),
-        flight: Mutex::default(),
-        failed: AtomicBool::new(false),
+        places: Places::default(),
         displaced: AtomicBool::new(false),
         paused: AtomicBool::new(false),
     };
@@ -83,7 +64,13 @@ pub(super) fn start(options: &KafkaOptions, group: &Arc<Group>) -> Result<(), Br
     let group = group.clone();
     let thread = std::thread::Builder::new().name("kafka-group".into());
     let started = thread.spawn(move || {
-        let failure = run(&consumer).err();
+        let failure = std::thread::scope(|threads| {
+            let reader = consumer.context();
+            threads.spawn(|| reader.keep_places(&consumer));
+            let failure = run(&consumer).err();
+            reader.places.stop();
+            failure
+        });
         let mut state = group.state();
         if let Some(failure) = failure {
             tracing::warn!(group = group.name, error = %failure, "reading from Kafka ended");
@@ -104,7 +91,7 @@ pub(super) fn start(options: &KafkaOptions, group: &Arc<Group>) -> Result<(), Br
 /// Reads until the group ends.
 fn run(consumer: &BaseConsumer<Reader>) -> Result<(), BrokerError> {
     let reader = consumer.context().clone();
-    let mut course = Course { committed: Instant::now(), full_since: None };
+    let mut full_since = None;
     loop {
         let mut state = reader.group.state();
         if state.phase != Phase::Running {
@@ -113,26 +100,24 @@ fn run(consumer: &BaseConsumer<Reader>) -> Result<(), BrokerError> {
         state.hand.expire(Instant::now());
         let room = state.room();
         drop(state);
-        reader.make_room(consumer, &mut course, room)?;
+        reader.make_room(consumer, &mut full_since, room)?;
         if reader.displaced.swap(false, Ordering::AcqRel) {
             reader.find_again(consumer)?;
         }
-        reader.commit_if_due(consumer, &mut course);
     }
 }
 
 impl Reader {
     /// Reads as much as there is room for; without room waits for some.
-    fn make_room(&self, consumer: &BaseConsumer<Self>, course: &mut Course, room: usize) -> Result<(), BrokerError> {
+    fn make_room(&self, consumer: &BaseConsumer<Self>, full_since: &mut Option<Instant>, room: usize) -> Result<(), BrokerError> {
         if room > 0 {
-            course.full_since = None;
+            *full_since = None;
             if self.paused.swap(false, Ordering::AcqRel) {
                 self.pause(consumer, false)?;
             }
             return self.read(consumer, room.min(ROUND));
         }
-        let full_since = *course.full_since.get_or_insert_with(Instant::now);
-        if full_since.elapsed() >= FULL && !self.paused.swap(true, Ordering::AcqRel) {
+        if full_since.get_or_insert_with(Instant::now).elapsed() >= FULL && !self.paused.swap(true, Ordering::AcqRel) {
             self.pause(consumer, true)?;
         }
         if self.paused.load(Ordering::Acquire) {
@@ -177,12 +162,16 @@ impl Reader {
         if records.is_empty() {
             return Ok(());
         }
-        self.group.change(|state| {
+        let short = self.group.change(|state| {
             for (partition, offset, bytes, event) in records {
                 take(state, partition, offset, bytes, event);
             }
             state.unstage();
+            state.tracks.values().any(Track::is_short)
         });
+        if short {
+            self.places.hurry();
+        }
         Ok(())
     }
 
@@ -232,68 +221,6 @@ impl Reader {
 
     fn complain(&self, partition: i32, lost: i64) {
         tracing::error!(group = self.group.name, partition, lost, "events were removed before they were read");
-    }
-
-    /// Commits every now and then, and at once when somebody waits for it. One commit at a time.
-    fn commit_if_due(&self, consumer: &BaseConsumer<Self>, course: &mut Course) {
-        let now = Instant::now();
-        let mut flight = unpoisoned(&self.flight);
-        if let Some(under_way) = &*flight {
-            if now.duration_since(under_way.since) < COMMIT_LOST {
-                return;
-            }
-            let limits = flight.take().map(|flight| flight.limits).unwrap_or_default();
-            self.settle(&limits, false);
-        }
-        let since = now.duration_since(course.committed);
-        let mut state = self.group.state();
-        let urgent = state.tracks.values().any(Track::is_short);
-        let wait = match (self.failed.load(Ordering::Acquire), urgent) {
-            (true, _) => COMMIT_AGAIN,
-            (false, true) => Duration::ZERO,
-            (false, false) => COMMIT_EVERY,
-        };
-        if since < wait || !state.tracks.values().any(Track::is_dirty) {
-            return;
-        }
-        let window = state.max_in_flight;
-        let marks: Vec<(i32, Mark)> = (state.tracks.iter_mut())
-            .filter(|(_, track)| track.is_dirty())
-            .map(|(partition, track)| (*partition, track.mark(window)))
-            .collect();
-        drop(state);
-        course.committed = now;
-        let limits: HashMap<i32, i64> = marks.iter().map(|(partition, mark)| (*partition, mark.limit)).collect();
-        match consumer.commit(&self.marks(&marks), CommitMode::Async) {
-            Ok(()) => *flight = Some(Flight { since: now, limits }),
-            Err(failure) => {
-                tracing::debug!(group = self.group.name, error = %failure, "a place was not committed");
-                self.settle(&limits, false);
-            }
-        }
-    }
-
-    fn marks(&self, marks: &[(i32, Mark)]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, mark) in marks {
-            let mut element = list.add_partition(&self.topic, *partition);
-            let _ = element.set_offset(Offset::Offset(mark.next));
-            element.set_metadata(mark.text());
-        }
-        list
-    }
-
-    /// A commit is durable, or it is not.
-    fn settle(&self, limits: &HashMap<i32, i64>, durable: bool) {
-        self.failed.store(!durable, Ordering::Release);
-        self.group.change(|state| {
-            for (partition, limit) in limits {
-                if let Some(track) = state.tracks.get_mut(partition) {
-                    track.marked(*limit, durable);
-                }
-            }
-            state.unstage();
-        });
     }
 
     /// Takes partitions over: from where the group stands.
@@ -347,10 +274,6 @@ impl Reader {
         let lost = consumer.assignment_lost();
         let given = |(partition, _): &(i32, i64)| partitions.contains(partition);
         let deadline = Instant::now() + if lost { Duration::ZERO } else { HAND_OVER };
-        if let Some(flight) = unpoisoned(&self.flight).as_mut() {
-            // Whoever has these next asks for limits of his own.
-            flight.limits.retain(|partition, _| !partitions.contains(partition));
-        }
         let mut handed = HashMap::new();
         let mut state = self.group.state();
         loop {
@@ -359,24 +282,12 @@ impl Reader {
             state.hand.discard(|place, _| given(place));
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || state.hand.in_hand(given) == 0 {
-                state.hand.revoke(given);
-                let marks: Vec<(i32, Mark)> = (partitions.iter())
-                    .filter_map(|partition| {
-                        let track = state.tracks.remove(partition)?;
-                        Some((*partition, track.last_mark(handed.get(partition).copied().unwrap_or(0))))
-                    })
-                    .collect();
-                drop(state);
-                if !lost && !marks.is_empty() {
-                    // A commit that fails is only a duplicate, or a doubt.
-                    if let Err(failure) = consumer.commit(&self.marks(&marks), CommitMode::Sync) {
-                        tracing::debug!(group = self.group.name, error = %failure, "a place was not committed");
-                    }
-                }
-                return;
+                break;
             }
             state = self.group.wait(state, left);
         }
+        drop(state);
+        self.leave(consumer, partitions, &handed, lost);
     }
 }
 
@@ -464,6 +375,7 @@ impl ConsumerContext for Reader {
                 let _ = consumer.incremental_assign(&TopicPartitionList::new());
                 self.group.tell_seats();
             }
+            self.places.hurry();
             return;
         }
         self.hand_over(consumer, &partitions);
@@ -474,13 +386,5 @@ impl ConsumerContext for Reader {
         if let Err(failure) = given {
             tracing::warn!(group = self.group.name, error = %failure, "partitions were not given away");
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        let Some(flight) = unpoisoned(&self.flight).take() else { return };
-        if let Err(failure) = &result {
-            tracing::debug!(group = self.group.name, error = %failure, "a place was not committed");
-        }
-        self.settle(&flight.limits, result.is_ok());
     }
 }
