@@ -86,7 +86,7 @@ impl Sides for Consuming {
         let (store, broker) = (house.store_class().await?, house.broker_class()?);
         ensure!(store == broker, "the store is `{store}`, the broker `{broker}`");
         house.close().await;
-        Ok(Slice { events: self.backlog as u64, seconds, cpu_seconds, transactions, class: store })
+        Ok(Slice { events: self.backlog as u64, seconds, cpu_seconds, transactions, class: store, latency: None })
     }
 
     async fn limit(&mut self, shape: Shape) -> anyhow::Result<Slice> {
@@ -158,7 +158,7 @@ impl Consuming {
             }
         }
         let (seconds, cpu_seconds) = watch.read();
-        Ok(Slice { events: self.backlog as u64, seconds, cpu_seconds, transactions, class })
+        Ok(Slice { events: self.backlog as u64, seconds, cpu_seconds, transactions, class, latency: None })
     }
 
     fn load_raw(&self, broker: &Connection, store: &Connection) -> anyhow::Result<()> {

@@ -21,6 +21,8 @@ pub struct Machine {
     pub fdatasync_p99_us: f64,
     pub tidewire: String,
     pub sqlite: String,
+    /// The servers that took part, with their versions.
+    pub servers: Vec<String>,
     pub failpoints: bool,
 }
 
@@ -40,6 +42,7 @@ impl Machine {
             fdatasync_p99_us: micros(p99),
             tidewire: format!("{}{}", env!("CARGO_PKG_VERSION"), commit()),
             sqlite: rusqlite::version().to_owned(),
+            servers: Vec::new(),
             failpoints: cfg!(feature = "under-test"),
         })
     }

@@ -1,7 +1,7 @@
 //! The load: orders of 1 KiB, for keys of which few are many.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tidewire_core::{Clock, Draft, Envelope, EventType, Key};
 
 use crate::harness::stats::Random;
@@ -50,6 +50,11 @@ impl Orders {
         Self { random: Random::new(seed), ..self.clone() }
     }
 
+    /// Every key there is.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
     /// The next key and payload.
     pub fn draw(&mut self) -> (Key, Bytes) {
         let place = self.random.fraction();
@@ -58,10 +63,15 @@ impl Orders {
         (self.keys[key].clone(), self.payloads[payload].clone())
     }
 
+    /// The next order, decided and not yet emitted.
+    pub fn draft(&mut self) -> Draft {
+        let (key, payload) = self.draw();
+        draft(key, payload)
+    }
+
     /// The next order as an event about to be emitted.
     pub fn envelope(&mut self, clock: &dyn Clock) -> Envelope {
-        let (key, payload) = self.draw();
-        draft(key, payload).seal(clock, SOURCE, None)
+        self.draft().seal(clock, SOURCE, None)
     }
 }
 
@@ -78,6 +88,38 @@ fn draft(key: Key, data: Bytes) -> Draft {
         dataref: None,
         extensions: Default::default(),
     }
+}
+
+/// What every payload follows: its twelve properties, and no others.
+pub fn schema() -> Value {
+    let text = json!({ "type": "string", "maxLength": 1_024 });
+    let number = json!({ "type": "number", "minimum": 0 });
+    json!({
+        "type": "object",
+        "required": ["order_id", "customer_id", "currency", "total", "placed_at", "items"],
+        "additionalProperties": false,
+        "properties": {
+            "order_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
+            "customer_id": { "type": "integer", "minimum": 0 },
+            "currency": { "enum": ["EUR", "USD", "JPY"] },
+            "total": number,
+            "placed_at": text,
+            "channel": { "enum": ["web", "app", "shop"] },
+            "items": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["sku", "quantity"],
+                    "properties": { "sku": text, "quantity": { "type": "integer", "minimum": 1 } },
+                },
+            },
+            "address": { "type": "object", "properties": { "street": text, "city": text, "country": text } },
+            "gift": { "type": "boolean" },
+            "discount": { "type": ["number", "null"] },
+            "tags": { "type": "array", "items": text },
+            "note": text,
+        },
+    })
 }
 
 /// Twelve properties; the last fills up to the size.

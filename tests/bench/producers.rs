@@ -54,15 +54,15 @@ where
     tokio::time::sleep(timing.settle).await;
     let (watch, events, before) = (Watch::start(), done.load(Ordering::Relaxed), transactions()?);
     tokio::time::sleep(timing.slice).await;
-    let (seconds, cpu_seconds) = watch.read();
-    let (events, after) = (done.load(Ordering::Relaxed) - events, transactions()?);
+    let events = done.load(Ordering::Relaxed) - events;
+    let ((seconds, cpu_seconds), after) = (watch.read(), transactions()?);
     stop.store(true, Ordering::Relaxed);
     let mut told = Vec::with_capacity(producers);
     for task in tasks {
         told.push(tokio::time::timeout(Duration::from_secs(30), task).await???);
     }
     ensure!(events > 0, "nothing was stored within a slice");
-    let slice = Slice { events, seconds, cpu_seconds, transactions: after - before, class };
+    let slice = Slice { events, seconds, cpu_seconds, transactions: after - before, class, latency: None };
     Ok(Produced { slice, told })
 }
 

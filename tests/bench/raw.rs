@@ -136,7 +136,7 @@ pub fn append(place: &Place, timing: Timing, table: Table, shape: Shape, mut ord
         before += rows;
     }
     let (watch, mut events, mut transactions) = (Watch::start(), 0, 0);
-    while watch.read().0 < timing.slice.as_secs_f64() {
+    while watch.seconds() < timing.slice.as_secs_f64() {
         insert(&db)?;
         events += rows as u64;
         transactions += 1;
@@ -146,7 +146,7 @@ pub fn append(place: &Place, timing: Timing, table: Table, shape: Shape, mut ord
         db.query_row("select count(*), sum(length(data)) from event", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     ensure!(count as u64 == events + before as u64, "{count} rows of {}", events + before as u64);
     ensure!(bytes as usize == count as usize * PAYLOAD_BYTES, "{bytes} bytes in {count} rows");
-    Ok(Slice { events, seconds, cpu_seconds, transactions, class: place.class(class) })
+    Ok(Slice { events, seconds, cpu_seconds, transactions, class: place.class(class), latency: None })
 }
 
 /// Durable transactions of one small row each, one after the other, for one slice.
@@ -161,10 +161,10 @@ pub fn commits(place: &Place, timing: Timing) -> anyhow::Result<Slice> {
         insert()?;
     }
     let (watch, mut events) = (Watch::start(), 0);
-    while watch.read().0 < timing.slice.as_secs_f64() {
+    while watch.seconds() < timing.slice.as_secs_f64() {
         insert()?;
         events += 1;
     }
     let (seconds, cpu_seconds) = watch.read();
-    Ok(Slice { events, seconds, cpu_seconds, transactions: events, class: place.class(class) })
+    Ok(Slice { events, seconds, cpu_seconds, transactions: events, class: place.class(class), latency: None })
 }

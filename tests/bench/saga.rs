@@ -145,7 +145,7 @@ impl Sides for Sagas {
         let transactions = (house.store_transactions()?, house.broker_transactions()?);
         let (watch, before) = (Watch::start(), load.completed.load(Ordering::Relaxed));
         tokio::time::sleep(self.timing.slice).await;
-        let ((seconds, cpu_seconds), events) = (watch.read(), load.completed.load(Ordering::Relaxed) - before);
+        let (events, (seconds, cpu_seconds)) = (load.completed.load(Ordering::Relaxed) - before, watch.read());
         let log = house.store_transactions()? - transactions.0;
         let carried = house.broker_transactions()? - transactions.1;
         load.stop.store(true, Ordering::Relaxed);
@@ -158,7 +158,7 @@ impl Sides for Sagas {
         ensure!(running.shutdown(DEADLINE).await, "the loops did not end in time");
         ensure!(events > 0, "no saga ended within a slice");
         self.transactions = (log as f64 / events as f64, carried as f64 / events as f64);
-        Ok(Slice { events, seconds, cpu_seconds, transactions: log + carried, class: store })
+        Ok(Slice { events, seconds, cpu_seconds, transactions: log + carried, class: store, latency: None })
     }
 
     async fn limit(&mut self, _: Shape) -> anyhow::Result<Slice> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rounds::{Class, Measured, Side, Slice};
+use super::rounds::{Class, Measure, Measured, Side, Slice};
 use super::stats::{Estimate, median, quantile};
 
 /// Two slices whose disks differed more than this cannot be compared.
@@ -42,9 +42,10 @@ impl fmt::Display for Verdict {
 /// Ours against the limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Median events per second.
+    pub measure: Measure,
+    /// Median events per second, or seconds.
     pub ours: f64,
-    /// Median events per second.
+    /// Median events per second, or seconds.
     pub limit: f64,
     /// Ours by limit, neighbour by neighbour.
     pub ratio: Option<Estimate>,
@@ -60,7 +61,7 @@ pub struct Comparison {
     pub pairs: usize,
     /// Of these, left out because the disk changed in between.
     pub dropped: usize,
-    /// p90 / p10 of the limit's rates.
+    /// p90 / p10 of what was measured of the limit.
     pub limit_spread: f64,
     pub class: Class,
     pub verdict: Verdict,
@@ -69,8 +70,8 @@ pub struct Comparison {
 /// The ratios of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ratios {
-    /// Per round of ours: its rate by the mean rate of the limit's slices before and after it.
-    pub rate: Vec<f64>,
+    /// Per round of ours: what was measured by the mean of the limit's slices before and after it.
+    pub measure: Vec<f64>,
     /// The same for processor time, where the disk plays no part and nothing is left out.
     pub cpu: Vec<f64>,
     pub pairs: usize,
@@ -78,7 +79,7 @@ pub struct Ratios {
 }
 
 /// Pairs each slice of ours with the nearest slice of the limit on either side.
-pub fn pair(measured: &[Measured]) -> Ratios {
+pub fn pair(measured: &[Measured], measure: Measure) -> Ratios {
     let mut ratios = Ratios::default();
     let is_limit = |m: &&Measured| m.side == Side::Limit;
     for (at, ours) in measured.iter().enumerate().filter(|(_, m)| m.side == Side::Ours) {
@@ -86,15 +87,15 @@ pub fn pair(measured: &[Measured]) -> Ratios {
         let after = measured[at..].iter().find(is_limit);
         let neighbours: Vec<&Measured> = before.into_iter().chain(after).collect();
         ratios.pairs += neighbours.len();
-        let of = |f: fn(&Slice) -> f64, those: &[&Measured]| {
+        let of = |f: &dyn Fn(&Slice) -> f64, those: &[&Measured]| {
             let sum: f64 = those.iter().map(|m| f(&m.slice)).sum();
             (!those.is_empty() && sum > 0.0).then(|| f(&ours.slice) * those.len() as f64 / sum)
         };
-        ratios.cpu.extend(of(Slice::per_cpu_second, &neighbours));
+        ratios.cpu.extend(of(&Slice::per_cpu_second, &neighbours));
         let comparable: Vec<&Measured> =
             neighbours.iter().copied().filter(|limit| same_disk(ours.probe, limit.probe)).collect();
         ratios.dropped += neighbours.len() - comparable.len();
-        ratios.rate.extend(of(Slice::rate, &comparable));
+        ratios.measure.extend(of(&|slice| measure.of(slice), &comparable));
     }
     ratios
 }
@@ -106,33 +107,35 @@ fn same_disk(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
-/// Judges a run against `target` (ours by limit), if there is one.
-pub fn judge(measured: &[Measured], target: Option<f64>, seed: u64) -> Comparison {
+/// Judges a run against `target` (ours by limit: at least that of rates, at most that of times), if there is one.
+pub fn judge(measured: &[Measured], measure: Measure, target: Option<f64>, seed: u64) -> Comparison {
     let of = |side| measured.iter().filter(move |m| m.side == side).map(|m| m.slice);
-    let middle =
-        |side, f: fn(&Slice) -> f64| median(&of(side).map(|slice| f(&slice)).collect::<Vec<_>>()).unwrap_or_default();
-    let ratios = pair(measured);
-    let limits: Vec<f64> = of(Side::Limit).map(|slice| slice.rate()).collect();
+    let middle = |side, f: &dyn Fn(&Slice) -> f64| {
+        median(&of(side).map(|slice| f(&slice)).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    let ratios = pair(measured, measure);
+    let limits: Vec<f64> = of(Side::Limit).map(|slice| measure.of(&slice)).collect();
     let spread = match (quantile(&limits, 0.9), quantile(&limits, 0.1)) {
         (Some(high), Some(low)) if low > 0.0 => high / low,
         _ => f64::INFINITY,
     };
-    let ratio = Estimate::of(&ratios.rate, seed);
+    let ratio = Estimate::of(&ratios.measure, seed);
     let mut comparison = Comparison {
-        ours: middle(Side::Ours, Slice::rate),
-        limit: middle(Side::Limit, Slice::rate),
+        measure,
+        ours: middle(Side::Ours, &|slice| measure.of(slice)),
+        limit: middle(Side::Limit, &|slice| measure.of(slice)),
         ratio,
         cpu_ratio: Estimate::of(&ratios.cpu, seed),
-        ours_per_cpu_second: middle(Side::Ours, Slice::per_cpu_second),
-        limit_per_cpu_second: middle(Side::Limit, Slice::per_cpu_second),
-        events_per_transaction: middle(Side::Ours, |slice| slice.shape().events_per_transaction),
+        ours_per_cpu_second: middle(Side::Ours, &Slice::per_cpu_second),
+        limit_per_cpu_second: middle(Side::Limit, &Slice::per_cpu_second),
+        events_per_transaction: middle(Side::Ours, &|slice| slice.shape().events_per_transaction),
         pairs: ratios.pairs,
         dropped: ratios.dropped,
         limit_spread: spread,
         class: measured.first().map_or(Class::Mem, |m| m.slice.class),
         verdict: Verdict::NoTarget,
     };
-    comparison.verdict = verdict(measured, &comparison, ratios.rate.len(), target);
+    comparison.verdict = verdict(measured, &comparison, ratios.measure.len(), target);
     if matches!(comparison.verdict, Verdict::Refused(_)) {
         (comparison.ratio, comparison.cpu_ratio) = (None, None);
     }
@@ -147,11 +150,12 @@ fn verdict(measured: &[Measured], found: &Comparison, ratios: usize, target: Opt
     let Some(ratio) = found.ratio.filter(|_| ratios as f64 >= MIN_SHARE * rounds as f64) else {
         return Verdict::Invalid(format!("the disk was restless: {ratios} of {rounds} rounds can be compared"));
     };
-    if found.class == Class::Mem && found.limit_spread > MAX_SPREAD {
+    if found.class != Class::Disk && !found.measure.is_time() && found.limit_spread > MAX_SPREAD {
         return Verdict::Invalid(format!("the limit's own slices spread {:.1}-fold", found.limit_spread));
     }
     match target {
         None => Verdict::NoTarget,
+        Some(target) if found.measure.is_time() => at_most(ratio, target),
         Some(target) => at_least(ratio, target),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::stats::Random;
+use super::stats::{Random, quantile};
 
 /// What a write survives: part of a measurement's name, since it is most of its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,50 @@ pub struct Slice {
     pub transactions: u64,
     /// As read back, not as asked for.
     pub class: Class,
+    /// Where it is time that is measured.
+    pub latency: Option<Latency>,
+}
+
+/// How long things took, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Latency {
+    /// Of all that was timed in a slice.
+    pub fn of(seconds: &[f64]) -> Option<Self> {
+        Some(Self { p50: quantile(seconds, 0.5)?, p99: quantile(seconds, 0.99)? })
+    }
+}
+
+/// What of a slice is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Events per second: more is better.
+    Rate,
+    /// The median of the times: less is better.
+    P50,
+    /// Their 99th percentile: less is better.
+    P99,
+}
+
+impl Measure {
+    /// Of one slice.
+    pub fn of(self, slice: &Slice) -> f64 {
+        let time = |which: fn(&Latency) -> f64| slice.latency.as_ref().map_or(f64::NAN, which);
+        match self {
+            Self::Rate => slice.rate(),
+            Self::P50 => time(|latency| latency.p50),
+            Self::P99 => time(|latency| latency.p99),
+        }
+    }
+
+    /// Whether less is better.
+    pub fn is_time(self) -> bool {
+        self != Self::Rate
+    }
 }
 
 impl Slice {

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use super::judge::{Verdict, at_least, at_most, judge, pair};
-use super::rounds::{Class, Measured, Shape, Side, Sides, Slice, order, run};
+use super::rounds::{Class, Latency, Measure, Measured, Shape, Side, Sides, Slice, order, run};
 use super::stats::{Estimate, Random, median, quantile};
 
 fn slice(rate: f64, class: Class) -> Slice {
-    Slice { events: (rate * 0.5) as u64, seconds: 0.5, cpu_seconds: 0.25, transactions: 100, class }
+    Slice { events: (rate * 0.5) as u64, seconds: 0.5, cpu_seconds: 0.25, transactions: 100, class, latency: None }
 }
 
 fn measured(side: Side, rate: f64, probe: f64) -> Measured {
@@ -68,8 +68,8 @@ fn each_ratio_is_against_both_neighbours() {
         measured(Ours, 1_000.0, 1.0),
         measured(Limit, 1_000.0, 1.0),
     ];
-    let ratios = pair(&run);
-    assert_eq!(ratios.rate, [0.5, 0.5, 0.5]);
+    let ratios = pair(&run, Measure::Rate);
+    assert_eq!(ratios.measure, [0.5, 0.5, 0.5]);
     assert_eq!((ratios.pairs, ratios.dropped), (5, 0));
 }
 
@@ -82,15 +82,15 @@ fn pairs_on_a_changed_disk_are_dropped_and_counted() {
         measured(Limit, 9_000.0, 2.2),
         measured(Ours, 700.0, 9.0),
     ];
-    let ratios = pair(&run);
-    assert_eq!(ratios.rate, [0.5]);
+    let ratios = pair(&run, Measure::Rate);
+    assert_eq!(ratios.measure, [0.5]);
     assert_eq!((ratios.pairs, ratios.dropped), (3, 2));
     assert_eq!(ratios.cpu.len(), 2);
-    let judged = judge(&run, Some(0.1), 1);
+    let judged = judge(&run, Measure::Rate, Some(0.1), 1);
     assert_eq!(judged.verdict, Verdict::Met);
     let restless: Vec<Measured> =
         (0..10).map(|at| measured(if at % 2 == 0 { Ours } else { Limit }, 1_000.0, 2f64.powi(at))).collect();
-    assert!(matches!(judge(&restless, Some(0.1), 1).verdict, Verdict::Invalid(_)));
+    assert!(matches!(judge(&restless, Measure::Rate, Some(0.1), 1).verdict, Verdict::Invalid(_)));
 }
 
 #[test]
@@ -105,10 +105,10 @@ fn a_target_is_met_only_by_the_lower_end() {
 #[test]
 fn the_same_run_passes_or_fails_by_its_ratio_alone() {
     for seed in 0..5 {
-        assert_eq!(judge(&restless(25, 0.7, seed), Some(0.6), seed).verdict, Verdict::Met);
-        assert_eq!(judge(&restless(25, 0.5, seed), Some(0.6), seed).verdict, Verdict::Missed);
+        assert_eq!(judge(&restless(25, 0.7, seed), Measure::Rate, Some(0.6), seed).verdict, Verdict::Met);
+        assert_eq!(judge(&restless(25, 0.5, seed), Measure::Rate, Some(0.6), seed).verdict, Verdict::Missed);
     }
-    assert_eq!(judge(&restless(25, 0.5, 1), None, 1).verdict, Verdict::NoTarget);
+    assert_eq!(judge(&restless(25, 0.5, 1), Measure::Rate, None, 1).verdict, Verdict::NoTarget);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn unequal_durability_gets_no_ratio() {
     for m in run.iter_mut().filter(|m| m.side == Side::Ours) {
         m.slice.class = Class::Os;
     }
-    let judged = judge(&run, Some(0.6), 1);
+    let judged = judge(&run, Measure::Rate, Some(0.6), 1);
     assert!(matches!(judged.verdict, Verdict::Refused(_)), "{judged:?}");
     assert_eq!((judged.ratio, judged.cpu_ratio), (None, None));
 }
@@ -129,7 +129,7 @@ fn a_limit_that_spreads_measures_the_noise() {
         m.slice.class = Class::Mem;
         m.slice.events *= if at % 4 < 2 { 1 } else { 3 };
     }
-    assert!(matches!(judge(&run, Some(0.6), 1).verdict, Verdict::Invalid(_)));
+    assert!(matches!(judge(&run, Measure::Rate, Some(0.6), 1).verdict, Verdict::Invalid(_)));
 }
 
 /// Two sides that do the same; ours dawdles.
@@ -170,7 +170,30 @@ impl Sides for Dawdling {
 #[tokio::test]
 async fn a_slowed_side_is_reported_as_a_miss() {
     let mut slow = Dawdling { dawdle: Duration::from_millis(6), asked: Vec::new() };
-    let judged = judge(&run(&mut slow, 9, 3).await.unwrap(), Some(0.6), 3);
+    let judged = judge(&run(&mut slow, 9, 3).await.unwrap(), Measure::Rate, Some(0.6), 3);
     assert_eq!(judged.verdict, Verdict::Missed, "{judged:?}");
     assert!(slow.asked.iter().all(|shape| shape.rows() == 32), "the limit imitates ours' transactions");
+}
+
+#[test]
+fn of_times_less_is_better_and_the_measure_is_chosen() {
+    let timed = |p50: f64, p99: f64| Some(Latency { p50, p99 });
+    let mut run = restless(25, 1.0, 2);
+    for measured in &mut run {
+        measured.slice.latency = match measured.side {
+            Side::Ours => timed(0.0011, 0.008),
+            Side::Limit => timed(0.001, 0.001),
+        };
+    }
+    assert_eq!(judge(&run, Measure::P50, Some(1.15), 1).verdict, Verdict::Met);
+    assert_eq!(judge(&run, Measure::P50, Some(1.0), 1).verdict, Verdict::Missed);
+    let tail = judge(&run, Measure::P99, Some(4.0), 1);
+    assert_eq!((tail.verdict, tail.ours), (Verdict::Missed, 0.008));
+}
+
+#[test]
+fn quantiles_of_times() {
+    let times: Vec<f64> = (0..=100).map(f64::from).collect();
+    assert_eq!(Latency::of(&times), Some(Latency { p50: 50.0, p99: 99.0 }));
+    assert_eq!(Latency::of(&[]), None);
 }
