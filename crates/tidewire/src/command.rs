@@ -194,7 +194,8 @@ impl<A: Aggregate> Commands<A> {
         }
     }
 
-    fn snapshot_name() -> String {
+    /// What the snapshots of this aggregate are kept as.
+    pub(crate) fn snapshot_name() -> String {
         format!("{}#{}", A::NAME, A::REVISION)
     }
 

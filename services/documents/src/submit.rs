@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidewire::objects::{ObjectKey, Objects, ObjectsError};
 use tidewire::{
-    Append, Commit, Committed, DocumentWrite, Draft, Event, Expect, Ports, Position, SchemaError, StoreError,
+    Append, Commit, Committed, DocumentWrite, Draft, Event, Expect, Ports, Position, SchemaError, Store,
+    StoreError,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -121,12 +122,20 @@ async fn sweep_once(ports: &Ports, objects: &Objects) -> Result<(), SubmitError>
     for (key, _) in objects.list("incoming").await? {
         let id = key.as_str().trim_start_matches("incoming/");
         let old = born(id).is_some_and(|born| now - born > ORPHAN_AGE);
-        if old && ports.store.stream(&events::document::key(id), 0, 1).await?.is_empty() {
+        if old && is_unknown(ports.store.as_ref(), id).await? {
             tracing::info!(object = key.as_str(), "removing an original that was never submitted");
             objects.delete(&key).await?;
         }
     }
     Ok(())
+}
+
+/// Whether no such document was ever submitted. One whose events were retired was.
+async fn is_unknown(store: &dyn Store, id: &str) -> Result<bool, StoreError> {
+    match store.stream(&events::document::key(id), 0, 1).await {
+        Err(StoreError::Retired(_)) => Ok(false),
+        stream => Ok(stream?.is_empty()),
+    }
 }
 
 /// When a document's id was drawn, which a UUIDv7 tells.

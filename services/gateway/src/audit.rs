@@ -1,4 +1,4 @@
-//! The audit, and comparing log and broker, over HTTP: long work, so one at a time and with time limits of their own.
+//! The audit, comparing log and broker, and retiring old events, over HTTP: long work, so one at a time and with time limits of their own.
 
 use std::sync::Arc;
 
@@ -8,15 +8,17 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tidewire::http::{Json, Problem};
-use tidewire::operate::{Audit, Operator};
+use tidewire::operate::{Audit, Operator, Retirement};
 use tidewire::reconcile::{Reconciled, Since};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::layers::{AUDIT, RECONCILE};
+use crate::layers::{AUDIT, RECONCILE, RETIRE};
 use crate::operate::problem;
 
 /// Audits and comparisons at once: each reads the log and the broker, and holds up to 30 MiB.
 const AT_ONCE: usize = 1;
+/// The most events one request retires: about a second's work.
+const MAX_RETIRE: usize = 50_000;
 /// The longest reason that is logged.
 const MAX_REASON_CHARS: usize = 500;
 
@@ -28,7 +30,11 @@ struct Auditor {
 
 pub(crate) fn routes(operator: Operator) -> Router {
     let auditor = Auditor { operator, turns: Arc::new(Semaphore::new(AT_ONCE)) };
-    Router::new().route(AUDIT, get(audit)).route(RECONCILE, post(reconcile)).with_state(auditor)
+    Router::new()
+        .route(AUDIT, get(audit))
+        .route(RECONCILE, post(reconcile))
+        .route(RETIRE, post(retire))
+        .with_state(auditor)
 }
 
 impl Auditor {
@@ -74,4 +80,36 @@ async fn reconcile(State(auditor): State<Auditor>, Json(asked): Json<Reconcile>)
         tracing::info!(?since, reason, "comparing log and broker");
     }
     Ok(Json(auditor.operator.reconcile(since, asked.dry_run).await.map_err(problem)?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retire {
+    /// A position, a time or a duration: only events before it.
+    before: String,
+    /// How many events to remove at most; as many as one request may, when it does not say.
+    limit: Option<usize>,
+    #[serde(default)]
+    dry_run: bool,
+    /// Why, for those who read the log later.
+    reason: Option<String>,
+}
+
+/// Removes the oldest events, as far as nobody needs them; the answer names who does. To be repeated with a position
+/// until nothing is removed.
+async fn retire(State(auditor): State<Auditor>, Json(asked): Json<Retire>) -> Result<Json<Retirement>, Problem> {
+    let before: Since = asked
+        .before
+        .parse()
+        .map_err(|error: tidewire::reconcile::UnknownSince| Problem::invalid(error).with("parameter", "before"))?;
+    let limit = asked.limit.unwrap_or(MAX_RETIRE);
+    if !(1..=MAX_RETIRE).contains(&limit) {
+        return Err(Problem::invalid(format!("`limit` must be a number from 1 to {MAX_RETIRE}")));
+    }
+    let _turn = auditor.turn()?;
+    if !asked.dry_run {
+        let reason: String = asked.reason.unwrap_or_default().chars().take(MAX_REASON_CHARS).collect();
+        tracing::info!(?before, limit, reason, "retiring the oldest events");
+    }
+    Ok(Json(auditor.operator.retire(before, limit, asked.dry_run).await.map_err(problem)?))
 }

@@ -171,7 +171,13 @@ impl Social {
     /// follow somebody at once, and since nobody is ever unregistered the answer cannot go stale.
     async fn exists(&self, user: &UserId) -> Result<bool, Problem> {
         let key = events::user::key(user);
-        let first = self.ports.store.stream(&key, 0, 1).await?;
+        let first = match self.ports.store.stream(&key, 0, 1).await {
+            // The snapshot tells.
+            Err(StoreError::Retired(_)) => {
+                return Ok(self.commands.load(&key).await.map_err(refuse)?.0.is_registered());
+            }
+            first => first?,
+        };
         match first.first() {
             None => Ok(false),
             Some(first) if first.envelope.ty.name() == events::UserRegistered::TYPE.name() => Ok(true),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gateway::Part;
 use tidewire::config::Config;
-use tidewire::operate::Operator;
+use tidewire::operate::{Folded, Operator};
 use tidewire::run::{consume_options, handlers_of};
 use tidewire::{Ports, Service};
 
@@ -40,7 +40,10 @@ impl Services {
         let readers: Vec<_> = handlers.iter().map(|(handler, _)| handler.consumer()).collect();
         let relays = outbox_publisher::relays(config, &readers);
         all.push(outbox_publisher::service(ports, &relays));
-        let operator = Operator::new(ports, handlers, consume_options(config)).with_relays(relays);
+        // Who reads streams from their beginning: `log retire` leaves those events alone.
+        let folded = vec![Folded::aggregate::<social::User>(), Folded::whole::<documents::view::Life>("documents")];
+        let operator =
+            Operator::new(ports, handlers, consume_options(config)).with_relays(relays).with_folded(folded);
         all.push(gateway::service(ports, operator.clone()));
         Ok(Self { all, operator })
     }

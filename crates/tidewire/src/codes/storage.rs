@@ -130,6 +130,18 @@ pub(super) const TABLE: &[Explanation] = &[
         "Run the newer release again. To stay with this one, stop Tidewire and move the folder `broker` inside data_dir aside: it holds copies only, and what consumers have not handled is published again from the log.",
     ),
     e(
+        "store.retired",
+        "the events that this needs were retired",
+        "The oldest events were removed from the log (`tidewire log retire`), and this needs some of them: an aggregate without a snapshot, the history of a document. Nothing is decided or removed on what is left of a stream, so the request was refused; nothing was written.",
+        "`tidewire log info` says where the log begins now. Restore a backup beside it to look the events up. Before retiring, `tidewire log retire --before X --dry-run` names who still needs events.",
+    ),
+    e(
+        "log.held",
+        "events that were to be retired are still needed",
+        "A relay has not published them, a consumer has not handled them, or somebody folds them into what it knows and has no snapshot after them. Nothing was removed.",
+        "The answer names each with the first position it needs. Let it catch up (`tidewire status`, `tidewire parked list`), or retire only what comes before that position.",
+    ),
+    e(
         "broker.invalid",
         "the broker was asked for something that makes no sense",
         "A request to the broker contradicts itself, such as a subscription without a name or a cursor that no scan gave. Nothing was done. This is a defect of the program that asked.",

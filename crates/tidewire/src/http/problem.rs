@@ -133,6 +133,11 @@ impl From<StoreError> for Problem {
         let code = error.code();
         match &error {
             StoreError::Conflict(conflict) => Self::conflict(code, conflict),
+            StoreError::Retired(_) => {
+                tracing::warn!(%error, "store");
+                let detail = "what this needs was retired from the log; nothing was written";
+                Self::new(StatusCode::GONE, code, detail)
+            }
             StoreError::Unknown(_) => {
                 tracing::warn!(%error, "store");
                 let detail = "it is not known whether the request was carried out; look before trying again, \

@@ -18,7 +18,7 @@ const MAX_UNHANDLED: usize = 2_000;
 pub struct Audit {
     /// The head of the log when the audit began.
     pub head: Position,
-    /// Events in the log up to there.
+    /// Events in the log up to there; without those that were retired.
     pub appended: u64,
     /// Of these, found on the broker.
     pub published: u64,
@@ -57,10 +57,12 @@ impl Operator {
     /// Reads the whole log and the whole broker, page by page: long work, and about 30 MiB of memory.
     pub async fn audit(&self) -> Result<Audit, OperateError> {
         let head = self.ports.store.head().await?;
+        let first = self.ports.store.info().await?.first;
         let mut audit = Audit { head, ..Audit::default() };
         self.audit_consumers(&mut audit).await?;
         let readers = self.readers();
-        let scope = Scope { after: Position(0), until: head, buckets: None, trusts_oldest: true };
+        let after = Position(first.0.saturating_sub(1));
+        let scope = Scope { after, until: head, buckets: None, trusts_oldest: true };
         let mut comparison = Comparison::new(&self.ports, &readers, self.retention(), scope);
         loop {
             match comparison.step().await? {

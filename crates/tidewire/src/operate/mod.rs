@@ -1,10 +1,14 @@
-//! What operators ask and do: status, consumers, parked events, redrive, audit, reconcile. One implementation, behind
+//! What operators ask and do: status, consumers, parked events, redrive, audit, reconcile, retire. One implementation, behind
 //! the HTTP surface and the command line alike.
 
 mod audit;
 mod reconcile;
+mod retire;
+#[cfg(test)]
+mod tests;
 
 pub use audit::{Audit, AuditedConsumer};
+pub use retire::{Folded, Hold, Retirement};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,6 +35,7 @@ pub struct Operator {
     handlers: Arc<Vec<(Arc<dyn Handler>, String)>>,
     options: ConsumeOptions,
     relays: Arc<Vec<RelayOptions>>,
+    folded: Arc<Vec<Folded>>,
 }
 
 /// Why an operator's request failed.
@@ -156,7 +161,8 @@ impl Operator {
     pub fn new(ports: &Ports, handlers: Vec<(Arc<dyn Handler>, String)>, options: ConsumeOptions) -> Self {
         let readers = handlers.iter().map(|(handler, _)| handler.consumer()).collect();
         let relays = vec![RelayOptions { readers, ..RelayOptions::default() }];
-        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, relays: Arc::new(relays) }
+        let folded = Arc::default();
+        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, relays: Arc::new(relays), folded }
     }
 
     /// With the relays that run on these ports, one for each shard. Otherwise it is one, as by default.

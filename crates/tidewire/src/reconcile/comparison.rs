@@ -45,7 +45,9 @@ impl Scope {
         retention: Duration,
         until: Position,
     ) -> Result<Self, StoreError> {
+        let first = ports.store.info().await?.first;
         let mut after = recorded_before(ports.store.as_ref(), ago(ports.clock.now(), retention)).await?;
+        after = after.max(Position(first.0.saturating_sub(1)));
         for reader in readers {
             let first = ports.store.unhandled(&reader.name, &reader.names(), until, 1).await?;
             if let Some(first) = first.first() {

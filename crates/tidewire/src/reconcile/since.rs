@@ -38,13 +38,14 @@ impl FromStr for Since {
 }
 
 impl Since {
-    /// The position before its first event.
+    /// The position before its first event, but not before the first that is left in the log.
     pub(crate) async fn after(self, store: &dyn Store, now: DateTime<Utc>) -> Result<Position, StoreError> {
-        match self {
-            Self::Position(position) => Ok(Position(position.0.saturating_sub(1))),
-            Self::Time(time) => recorded_before(store, time).await,
-            Self::Ago(span) => recorded_before(store, ago(now, span)).await,
-        }
+        let after = match self {
+            Self::Position(position) => Position(position.0.saturating_sub(1)),
+            Self::Time(time) => recorded_before(store, time).await?,
+            Self::Ago(span) => recorded_before(store, ago(now, span)).await?,
+        };
+        Ok(after.max(Position(store.info().await?.first.0.saturating_sub(1))))
     }
 }
 

@@ -13,5 +13,5 @@ pub use edge::{Edge, RequestId, edge};
 pub use live::ends_at_shutdown;
 pub use origin::origin;
 pub use panic::caught;
-pub use patience::{AUDIT, RECONCILE, patience};
+pub use patience::{AUDIT, RECONCILE, RETIRE, patience};
 pub use reads::{Readers, reads};

@@ -17,8 +17,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub const AUDIT: &str = "/v1/audit";
 /// The route that compares log and broker.
 pub const RECONCILE: &str = "/v1/log/reconcile";
+/// The route that removes the oldest events of the log.
+pub const RETIRE: &str = "/v1/log/retire";
 /// Routes that may take longer than others, and how long.
-const LONG: [(&str, Duration); 2] = [(AUDIT, Duration::from_secs(600)), (RECONCILE, Duration::from_secs(600))];
+const LONG: [(&str, Duration); 3] =
+    [(AUDIT, Duration::from_secs(600)), (RECONCILE, Duration::from_secs(600)), (RETIRE, Duration::from_secs(600))];
 
 /// Answers 503 `http.timeout` when the head of the answer is not there in time, the reading of the body
 /// included. A commit that was already handed to the store runs to its end: only the answer is lost, which an

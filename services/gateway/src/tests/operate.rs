@@ -44,6 +44,31 @@ async fn parked_events_are_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn retiring_says_who_needs_what_and_takes_no_nonsense() {
+    let house = House::new().await;
+    let json = [("content-type", "application/json")];
+    for n in 0..3 {
+        house.emit(&super::events::followed(&n.to_string(), "7", "42")).await;
+    }
+    let plan = house.post("/v1/log/retire", &json, r#"{"before":"100","dry_run":true}"#).await.json();
+    let found = ["first", "asked", "until", "head", "removed"].map(|member| plan[member].as_u64());
+    assert_eq!(found, [Some(1), Some(2), Some(0), Some(3), Some(0)], "{plan}");
+    assert_eq!(plan["held"], json!([{"by": "relay 0of1", "position": 1}]));
+    // What is needed stays, also without a dry run.
+    let done = house.post("/v1/log/retire", &json, r#"{"before":"100"}"#).await.json();
+    assert_eq!((&done["removed"], &done["first"]), (&json!(0), &json!(1)));
+    for (body, code) in [
+        (r#"{"before":"yesterday"}"#, "http.invalid"),
+        (r#"{"before":"9","limit":0}"#, "http.invalid"),
+        (r#"{"before":"9","limit":50001}"#, "http.invalid"),
+        (r#"{"before":"9","force":true}"#, "http.invalid"),
+        ("{}", "http.invalid"),
+    ] {
+        assert_eq!(house.post("/v1/log/retire", &json, body).await.problem(), (400, code.to_owned()), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn redriving_needs_a_consumer_there_is() {
     let house = House::new().await;
     let json = [("content-type", "application/json")];

@@ -6,7 +6,7 @@ mod serve;
 
 pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
-    Reconcile, Redrive, SagasCommand,
+    Reconcile, Redrive, Retire, SagasCommand,
 };
 pub use schemas::{ExportFormat, SchemasCommand};
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};

@@ -201,6 +201,29 @@ pub enum LogCommand {
     Verify,
     /// Compare the log with what the broker holds, and publish again what is missing.
     Reconcile(Reconcile),
+    /// Remove the oldest events, once nobody needs them any more.
+    Retire(Retire),
+}
+
+/// `log retire`.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Remove the oldest events of the log, in short transactions that keep no writer waiting for long. It is refused as a whole \
+                  while a relay has yet to publish one of them, a consumer has yet to handle or park one, or somebody folds \
+                  their streams and has no snapshot after them: --dry-run names who, and up to where events may go.\n\n\
+                  Streams keep their versions, and consumers remember what they handled. What the events alone could tell is \
+                  gone: projections can be rebuilt, and events replayed, only from the first one left. Back the store up \
+                  before. Consumers of other programs are not known here; the broker keeps events for them as long as its \
+                  retention says.",
+    after_long_help = "Example:\n  tidewire log retire --before 90d --dry-run\n  tidewire log retire --before 2026-08-01T00:00:00Z --yes --reason quarterly\n  tidewire log retire --before 4711 --yes -o json"
+)]
+pub struct Retire {
+    /// Only what comes before this position (4711), time (RFC 3339), or is older than this (90d).
+    #[arg(long, value_name = "POSITION|TIME|DURATION", value_parser = since)]
+    pub before: String,
+    /// What guards against removing by mistake.
+    #[command(flatten)]
+    pub consent: Consent,
 }
 
 /// `log reconcile`.

@@ -1,4 +1,4 @@
-//! `log`: the log in numbers, and whether everything in it has arrived.
+//! `log`: the log in numbers, whether everything in it has arrived, and removing what is old.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ const INFO: &[Column] = &[
     text("backend", &["/backend"]),
     text("log id", &["/log_id"]),
     number("schema", &["/schema"]),
+    number("first", &["/first"]),
     number("events", &["/head"]),
     number("bytes", &["/bytes"]),
     text("durability", &["/durability"]),
@@ -39,6 +40,7 @@ pub async fn run(client: &Client, command: &LogCommand, output: &mut Output) -> 
         }
         LogCommand::Verify => verify(client, output).await,
         LogCommand::Reconcile(reconcile) => run_reconcile(client, reconcile, output).await,
+        LogCommand::Retire(retire) => super::retire::run(client, retire, output).await,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod events;
 pub mod explain;
 pub mod log;
 pub mod parked;
+mod retire;
 pub mod sagas;
 pub mod schemas;
 pub mod shell;

@@ -57,7 +57,9 @@ impl Choice {
                     on_flush: Some(flushed),
                     ..PostgresOptions::new(store.url.expose())
                 };
-                Ok(Arc::new(PostgresStore::open(options, clock).await?))
+                let opened = PostgresStore::open(options, clock).await?;
+                opened.limit_emit(config.broker.max_event_bytes).await?;
+                Ok(Arc::new(opened))
             }
         }
     }
