@@ -114,6 +114,7 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
         Command::Consumers(consumers) => command::consumers::run(&client, consumers, output).await,
         Command::Parked(parked) => command::parked::run(&client, parked, output).await,
         Command::Sagas(sagas) => command::sagas::run(&client, sagas, output).await,
+        Command::Keys(keys) => command::keys::run(&client, keys, session.clock.as_ref(), output).await,
         Command::Log(log) => command::log::run(&client, log, output).await,
         other => Err(Failure::new(Exit::Usage, "command.usage", format!("{other:?} is not asked of an instance"))),
     };
@@ -183,6 +184,7 @@ mod tests {
             ("tidewire status --no-config --data-dir /nonexistent/tidewire", Exit::Unavailable),
             ("tidewire status --url ftp://x", Exit::Usage),
             ("tidewire up --no-config --set store.url=mysql://localhost/x", Exit::Invalid),
+            ("tidewire status --no-config --set store.url=postgres://127.0.0.1:1/x --set broker.url=nats://127.0.0.1:1", Exit::Unavailable),
         ] {
             assert_eq!(format!("{:?}", exit_of(line)), format!("{:?}", ExitCode::from(exit)), "{line}");
         }
@@ -191,7 +193,7 @@ mod tests {
     /// Codes are string literals here: each must be in the table that `explain` prints.
     #[test]
     fn every_code_of_the_command_line_is_explained() {
-        const AREAS: [&str; 8] = ["backend", "client", "command", "event", "listen", "role", "service", "store"];
+        const AREAS: [&str; 9] = ["auth", "backend", "client", "command", "event", "listen", "role", "service", "store"];
         let mut found = 0;
         let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
         while let Some(folder) = folders.pop() {

@@ -1,9 +1,10 @@
-//! The routes of every service on files nobody has open, for commands while nothing runs.
+//! The routes of every service on files nobody has open, or on servers, for commands while nothing runs.
 
 use std::sync::Arc;
 
 use axum::Router;
 use gateway::{Health, Options};
+use tempfile::TempDir;
 use tidewire::config::Config;
 use tidewire::{Clock, Ports};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,20 @@ use crate::wire;
 pub struct Local {
     routes: Router,
     ports: Option<Ports>,
+    _folder: Option<TempDir>,
+}
+
+/// On servers a look at them leaves nothing behind: where there is no data directory, services that make folders make
+/// them in a temporary one.
+fn without_a_trace(config: &Config) -> Result<(Config, Option<TempDir>), Failure> {
+    let mut config = config.clone();
+    if !wire::is_shared(&config) || config.data_dir.exists() {
+        return Ok((config, None));
+    }
+    let folder = tempfile::tempdir()
+        .map_err(|error| Failure::new(Exit::Unavailable, "store.unavailable", format!("no temporary folder: {error}")))?;
+    config.data_dir = folder.path().to_owned();
+    Ok((config, Some(folder)))
 }
 
 impl Local {
@@ -29,13 +44,14 @@ impl Local {
             return Err(Failure::new(Exit::Unavailable, "client.nothing_here", message)
                 .hint("start one with `tidewire up`, or name it with --url or --data-dir"));
         }
-        let ports = wire::open(config, clock).await.map_err(|failure| match failure.code.as_str() {
+        let (config, folder) = without_a_trace(config)?;
+        let ports = wire::open(&config, clock).await.map_err(|failure| match failure.code.as_str() {
             "store.locked" | "broker.locked" => silent(failure),
             _ => failure,
         })?;
         // On shared backends others may be at work, the one with the search index among them.
-        let roles = if wire::is_shared(config) { &[][..] } else { &Role::ALL[..] };
-        let services = match Services::build(&ports, config, roles).await {
+        let roles = if wire::is_shared(&config) { &[][..] } else { &Role::ALL[..] };
+        let services = match Services::build(&ports, &config, roles).await {
             Ok(services) => services,
             Err(failure) => {
                 close(ports).await;
@@ -47,13 +63,13 @@ impl Local {
         // No limits of an edge: there is none.
         let options = Options { request_timeout: std::time::Duration::MAX, ..Options::of(&config.http, false) };
         let routes = gateway::router(&ports, services.parts(), &health, &options, CancellationToken::new());
-        Ok(Self { routes, ports: Some(ports) })
+        Ok(Self { routes, ports: Some(ports), _folder: folder })
     }
 
     /// Routes without any files.
     #[cfg(test)]
     pub fn on_routes(routes: Router) -> Self {
-        Self { routes, ports: None }
+        Self { routes, ports: None, _folder: None }
     }
 
     /// The routes.

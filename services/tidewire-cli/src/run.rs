@@ -54,6 +54,8 @@ fn on_shared(config: &Config, roles: &[Role]) -> Vec<String> {
     let here = |role: &Role| roles.contains(role);
     if OBJECT_ROLES.iter().any(here)
         && !OBJECT_ROLES.iter().all(here)
+        // Who names a folder knows who shares it.
+        && config.objects.url.is_empty()
         && let Some(dir) = config.objects_dir()
     {
         notices.push(format!(

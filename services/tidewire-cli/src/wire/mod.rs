@@ -79,7 +79,7 @@ mod tests {
         tidewire::install_tls();
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        for (key, url) in [("store.url", "postgres://127.0.0.1:1/x")] {
+        for (key, url) in [("store.url", "postgres://127.0.0.1:1/x"), ("broker.url", "nats://127.0.0.1:1")] {
             let config = Config::with([("data_dir", data.to_str().unwrap()), (key, url)]).unwrap();
             let Err(failure) = open(&config, Arc::new(SystemClock)).await else { panic!("{url} was opened") };
             assert_eq!(failure.exit, Exit::Unavailable, "{url}: {failure:?}");
