@@ -11,7 +11,7 @@
 //! Three rules: the log is only appended to, and only by the writer; an answer is given after the commit; the
 //! log has no index, so what needs one (the dedupe window, groups' places) is kept beside it and bounded.
 
-mod admin;
+pub(crate) mod admin;
 mod commit;
 mod dedupe;
 mod error;
