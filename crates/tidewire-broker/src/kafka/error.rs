@@ -58,7 +58,8 @@ mod tests {
         assert!(matches!(of(RDKafkaErrorCode::TopicAuthorizationFailed), BrokerError::Denied(_)));
         assert!(matches!(of(RDKafkaErrorCode::AllBrokersDown), BrokerError::Unavailable(_)));
         let mut config = rdkafka::ClientConfig::new();
-        let error = config.set("linger.ms", "hunter2").create::<rdkafka::consumer::BaseConsumer>().map(|_| ()).unwrap_err();
+        let error =
+            config.set("linger.ms", "hunter2").create::<rdkafka::consumer::BaseConsumer>().map(|_| ()).unwrap_err();
         let error = from_kafka("opening", &error);
         assert!(matches!(&error, BrokerError::Invalid(reason) if !reason.contains("hunter2")), "{error}");
     }

@@ -3,8 +3,8 @@
 //! It never stops polling for long, however long handlers run: when there is no room it pauses its partitions.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -109,7 +109,12 @@ fn run(consumer: &BaseConsumer<Reader>) -> Result<(), BrokerError> {
 
 impl Reader {
     /// Reads as much as there is room for; without room waits for some.
-    fn make_room(&self, consumer: &BaseConsumer<Self>, full_since: &mut Option<Instant>, room: usize) -> Result<(), BrokerError> {
+    fn make_room(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        full_since: &mut Option<Instant>,
+        room: usize,
+    ) -> Result<(), BrokerError> {
         if room > 0 {
             *full_since = None;
             if self.paused.swap(false, Ordering::AcqRel) {
