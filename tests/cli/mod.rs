@@ -3,3 +3,4 @@
 mod demo;
 mod operators;
 mod reconcile;
+mod shared;

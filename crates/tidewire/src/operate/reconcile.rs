@@ -47,7 +47,13 @@ impl Operator {
         let readers = self.readers();
         let scope = match after {
             Some(after) => Scope { after: after.min(until), until, buckets: None, trusts_oldest: false },
-            None => Scope::expected(&self.ports, &readers, self.retention(), until).await?,
+            None => {
+                let mut scope = Scope::retained(&self.ports, self.retention(), until).await?;
+                for reader in &readers {
+                    scope.reach_back(&self.ports, reader).await?;
+                }
+                scope
+            }
         };
         let mut comparison = Comparison::new(&self.ports, &readers, self.retention(), scope);
         while !matches!(comparison.step().await?, Step::Done) {}

@@ -37,24 +37,30 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The events up to `until` that the broker may be expected to hold: those within its retention, and those that a
-    /// reader has yet to handle.
-    pub(crate) async fn expected(
-        ports: &Ports,
-        readers: &[Consumer],
-        retention: Duration,
-        until: Position,
-    ) -> Result<Self, StoreError> {
+    /// The events up to `until` that are within the broker's retention.
+    pub(crate) async fn retained(ports: &Ports, retention: Duration, until: Position) -> Result<Self, StoreError> {
         let first = ports.store.info().await?.first;
-        let mut after = recorded_before(ports.store.as_ref(), ago(ports.clock.now(), retention)).await?;
-        after = after.max(Position(first.0.saturating_sub(1)));
-        for reader in readers {
-            let first = ports.store.unhandled(&reader.name, &reader.names(), until, 1).await?;
-            if let Some(first) = first.first() {
-                after = after.min(Position(first.position.0.saturating_sub(1)));
-            }
-        }
+        let after = recorded_before(ports.store.as_ref(), ago(ports.clock.now(), retention)).await?;
+        let after = after.max(Position(first.0.saturating_sub(1)));
         Ok(Self { after: after.min(until), until, buckets: None, trusts_oldest: true })
+    }
+
+    /// Back to the first event that `reader` has yet to handle.
+    ///
+    /// On a long log that may take longer than a store lets a query run. Then it goes back to the beginning, which is
+    /// read page by page: longer work, and the same outcome.
+    pub(crate) async fn reach_back(&mut self, ports: &Ports, reader: &Consumer) -> Result<(), StoreError> {
+        let before = |position: Position| Position(position.0.saturating_sub(1));
+        let back = match ports.store.unhandled(&reader.name, &reader.names(), self.until, 1).await {
+            Ok(first) => first.first().map(|first| before(first.position)),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(reader = reader.name, code = error.code(), %error, "comparing from the log's beginning");
+                Some(before(ports.store.info().await?.first))
+            }
+            Err(error) => return Err(error),
+        };
+        self.after = back.map_or(self.after, |back| self.after.min(back));
+        Ok(())
     }
 }
 

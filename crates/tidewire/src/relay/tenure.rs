@@ -19,6 +19,9 @@ use crate::telemetry::metrics;
 /// broker. More often would only be more commits.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
 
+/// A publish that takes longer has waited for a broker that was away, or is overloaded: then a look costs little.
+const UNUSUAL: Duration = Duration::from_secs(1);
+
 /// Why a tenure ended.
 pub(super) enum Ended {
     /// It was told to.
@@ -112,7 +115,12 @@ impl<'a> Tenure<'a> {
     async fn publish(&mut self, batch: Vec<Recorded>, stop: &CancellationToken) -> Result<(), StoreError> {
         let (positions, envelopes): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|recorded| (recorded.position, recorded.envelope)).unzip();
+        let begun = Instant::now();
         let answers = self.offer(envelopes).await;
+        if begun.elapsed() > UNUSUAL {
+            // A client that connects again by itself does not tell: the broker may have come back with less.
+            self.watch.soon();
+        }
         if failpoint::reach("relay.after_publish") == Asked::Fail {
             return Err(StoreError::Unavailable("failpoint".into()));
         }

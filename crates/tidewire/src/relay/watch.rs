@@ -162,7 +162,14 @@ impl Tenure<'_> {
         let until = self.cursor.position;
         let scope = match after {
             Some(after) => Scope { after: after.min(until), until, buckets: None, trusts_oldest },
-            None => Scope::expected(&relay.ports, readers, retention, until).await?,
+            None => {
+                let mut scope = Scope::retained(&relay.ports, retention, until).await?;
+                for reader in readers {
+                    self.renew().await?;
+                    scope.reach_back(&relay.ports, reader).await?;
+                }
+                scope
+            }
         };
         let scope = Scope { buckets: relay.buckets(), trusts_oldest, ..scope };
         let mut comparison = Comparison::new(&relay.ports, readers, retention, scope);
