@@ -36,6 +36,7 @@ const MAX_STOLEN: f64 = 0.05;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    tidewire::install_tls();
     let options = Options::parse();
     let is_debug = cfg!(debug_assertions);
     ensure!(!is_debug || options.rehearse, "build with --release: nothing else is worth measuring");

@@ -55,7 +55,7 @@ pub struct Comparison {
     pub ours_per_cpu_second: f64,
     /// Median of events per second of processor time.
     pub limit_per_cpu_second: f64,
-    /// Median size of ours' transactions.
+    /// Median size of ours' transactions; 0 where nobody counted them.
     pub events_per_transaction: f64,
     /// Pairs of neighbours in all.
     pub pairs: usize,

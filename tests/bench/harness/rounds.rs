@@ -34,7 +34,7 @@ pub struct Slice {
     pub seconds: f64,
     /// User and system time of everything that took part.
     pub cpu_seconds: f64,
-    /// Write transactions within the measured time.
+    /// Write transactions within the measured time; 0 where nobody counted them.
     pub transactions: u64,
     /// As read back, not as asked for.
     pub class: Class,
@@ -97,14 +97,15 @@ impl Slice {
 
     /// How large its transactions really were.
     pub fn shape(&self) -> Shape {
-        Shape { events_per_transaction: self.events as f64 / self.transactions.max(1) as f64 }
+        let counted = self.transactions > 0;
+        Shape { events_per_transaction: if counted { self.events as f64 / self.transactions as f64 } else { 0.0 } }
     }
 }
 
 /// What the limit must imitate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
-    /// The size of ours' transactions.
+    /// The size of ours' transactions; 0 where nobody counted them.
     pub events_per_transaction: f64,
 }
 

@@ -76,7 +76,7 @@ impl Row {
         let show = |value: f64| if is_time { time(value) } else { format!("{} {unit}/s", number(value)) };
         let mut notes = Vec::new();
         if found.events_per_transaction > 0.0 && !is_time {
-            notes.push(format!("{:.1} {unit} per transaction on both sides", found.events_per_transaction));
+            notes.push(format!("{:.1} {unit} per transaction of ours", found.events_per_transaction));
         }
         let (ours, limit) = (number(found.ours_per_cpu_second), number(found.limit_per_cpu_second));
         let cpu = found.cpu_ratio.map_or(String::new(), |ratio| format!(" ({:.2})", ratio.median));

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use servers::{Kafka, KafkaOptions};
 use tempfile::TempDir;
@@ -36,6 +36,7 @@ const WINDOW: usize = CALLERS as usize * BATCH;
 const PARTITIONS: i32 = 64;
 const BYTES: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(100);
 
 /// A node of our own, and what is sent to it.
 struct Node {
@@ -112,7 +113,7 @@ impl Node {
     }
 
     fn learn(&self, topic: &str) -> anyhow::Result<Vec<(String, String)>> {
-        let record = self.consumer(topic, "learn")?.poll(DEADLINE).context("nothing was published")??.detach();
+        let record = next(&self.consumer(topic, "learn")?)?.detach();
         ensure!(record.payload().map_or(0, <[u8]>::len) == PAYLOAD_BYTES, "the payload is not carried as it is");
         let headers = record.headers().context("an event without headers")?;
         let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
@@ -169,6 +170,17 @@ impl Node {
         broker.close().await;
         Ok(events)
     }
+}
+
+/// The next record. One poll may also end because partitions were assigned.
+fn next(consumer: &BaseConsumer) -> anyhow::Result<BorrowedMessage<'_>> {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if let Some(record) = consumer.poll(POLL) {
+            return Ok(record?);
+        }
+    }
+    anyhow::bail!("nothing came within {DEADLINE:?}")
 }
 
 /// Ours: the broker. The limit: the same records by the raw client, with the same settings.
@@ -290,7 +302,7 @@ impl Sides for Consuming<'_> {
         let read = tokio::task::spawn_blocking(move || {
             let (mut came, mut begun) = (Vec::with_capacity(count), None);
             while came.len() < count {
-                let record = consumer.poll(DEADLINE).context("nothing came")??;
+                let record = next(&consumer)?;
                 let headers = record.headers().context("an event without headers")?;
                 let id = headers.iter().find(|header| header.key == "ce_id").and_then(|header| header.value);
                 came.push(String::from_utf8(id.context("an event without an id")?.to_vec())?);

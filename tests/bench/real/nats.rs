@@ -22,6 +22,8 @@ use crate::place::Place;
 
 /// The most a stream may hold: more than any slice makes, and little enough for a directory in memory.
 const MAX_BYTES: u64 = 2 << 30;
+/// The same of a stream made by hand, of which there may be eight at once.
+const MAX_RAW_BYTES: i64 = 512 << 20;
 /// Room for a few of them.
 const MAX_STORE: u64 = 3 * MAX_BYTES + (1 << 30);
 /// How long an id is remembered, as in the product.
@@ -90,7 +92,7 @@ impl NatsServer {
             subjects: vec![format!("tw.{domain}.*.>")],
             storage: stream::StorageType::File,
             discard: stream::DiscardPolicy::New,
-            max_bytes: MAX_BYTES as i64,
+            max_bytes: MAX_RAW_BYTES,
             duplicate_window: DEDUPE,
             deny_delete: true,
             deny_purge: true,

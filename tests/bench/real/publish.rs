@@ -22,8 +22,8 @@ use crate::real::nats::{NatsServer, Wire, stream_of};
 pub const WINDOW: usize = 512;
 /// Callers of the product, and how many events each hands over at once: more than the window holds, so that it is
 /// never empty because a caller waits.
-const CALLERS: u64 = 4;
-const BATCH: usize = 256;
+const CALLERS: u64 = 16;
+const BATCH: usize = 64;
 /// Connections of the raw producers, each of which waits for its answer.
 const CONNECTIONS: usize = 8;
 

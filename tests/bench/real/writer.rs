@@ -16,7 +16,7 @@ use crate::harness::rounds::{Class, Shape, Sides, Slice};
 use crate::orders::{ORDER_PLACED, Orders, SOURCE};
 use crate::place::Place;
 use crate::real::backlog::until;
-use crate::real::load::{Load, timed, within};
+use crate::real::load::{Load, no_transactions, timed, within};
 use crate::real::postgres::{Cluster, Database};
 
 /// Services that write at once, each over a connection of its own.
@@ -90,8 +90,7 @@ impl Writing<'_> {
                 Ok(())
             });
         }
-        // One transaction per event, of whoever writes: those of the sequencer are the product's cost.
-        let slice = timed(&load, self.timing, self.cluster.class, clients, || database.transactions()).await?;
+        let slice = timed(&load, self.timing, self.cluster.class, clients, no_transactions).await?;
         let written = load.done();
         let rows = database.number("select count(*) from shop").await?;
         ensure!(rows as u64 == written, "{rows} rows of {written}");
@@ -133,7 +132,7 @@ async fn emit(connection: &mut sqlx::PgConnection, orders: &mut Orders) -> anyho
     let draft = orders.draft();
     let row = sqlx::query(
         "with placed as (insert into shop (customer, total, placed) values ($1, $2::float8::numeric, $3) returning id) \
-         select e.version from placed, \
+         select e.sequence from placed, \
          tidewire.emit(type => $4, key => $5, data_bytes => $6, source => $7, \"time\" => $3) e",
     )
     .bind(42_i64)
@@ -145,7 +144,7 @@ async fn emit(connection: &mut sqlx::PgConnection, orders: &mut Orders) -> anyho
     .bind(SOURCE)
     .fetch_one(connection)
     .await?;
-    ensure!(row.try_get::<i64, _>(0)? > 0, "an event without a version");
+    ensure!(row.try_get::<i64, _>(0)? > 0, "an event without a sequence");
     Ok(())
 }
 
