@@ -58,6 +58,11 @@ pub(super) async fn leases(
     Ok(())
 }
 
+/// The keys of a group's streams.
+pub(super) fn keys_of<'a>(group: &[&'a Prepared<Cells>]) -> HashSet<&'a Key> {
+    group.iter().flat_map(|prepared| &prepared.commit.append).map(|append| &append.key).collect()
+}
+
 /// Locks the streams of a group, and answers those that somebody else has locked. With `wait` there are none, but
 /// for the rare one that vanished while it was waited for.
 pub(super) async fn streams<'a>(
@@ -66,21 +71,35 @@ pub(super) async fn streams<'a>(
     wait: bool,
     found: &mut Found<'a>,
 ) -> Result<HashSet<&'a Key>, sqlx::Error> {
-    let keys: HashSet<&'a Key> = group.iter().flat_map(|p| &p.commit.append).map(|append| &append.key).collect();
+    let keys = keys_of(group);
     if keys.is_empty() {
         return Ok(keys);
     }
-    let mut sorted: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
-    sorted.sort_unstable();
     let rows = query("select locked_key, locked_version from tidewire.lock_streams($1, $2)")
-        .bind(sorted)
+        .bind(sorted(&keys))
         .bind(wait)
         .fetch_all(connection)
         .await?;
+    locked(keys, &rows, found)
+}
+
+/// In the order in which everybody locks them.
+pub(super) fn sorted<'k>(keys: &HashSet<&'k Key>) -> Vec<&'k str> {
+    let mut sorted: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+    sorted.sort_unstable();
+    sorted
+}
+
+/// Takes note of the streams that `lock_streams` answered, and returns the others.
+pub(super) fn locked<'a>(
+    keys: HashSet<&'a Key>,
+    rows: &[PgRow],
+    found: &mut Found<'a>,
+) -> Result<HashSet<&'a Key>, sqlx::Error> {
     let by_text: HashMap<&str, &'a Key> = keys.iter().map(|key| (key.as_str(), *key)).collect();
     for row in rows {
         let Some(key) = by_text.get(row.try_get::<&str, _>(0)?) else { continue };
-        let version = unsigned(&row, 1)?;
+        let version = unsigned(row, 1)?;
         if version == 0 {
             found.empty.insert(key);
         }

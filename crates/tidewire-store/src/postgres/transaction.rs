@@ -1,11 +1,13 @@
 //! One transaction for a group of commits, each of which stands or falls alone.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 use tidewire_core::failpoint::{Asked, reach};
 use tidewire_core::store::Conflict;
-use tidewire_core::{Clock, Committed, Position, StoreError};
+use tidewire_core::{Clock, Committed, Key, Position, StoreError};
 
 use super::codec::Cells;
 use super::consumers::Consumers;
@@ -49,6 +51,18 @@ pub(super) async fn decide(
     let mut found = Found::default();
     lookup::leases(connection, group, &mut found).await?;
     let blocked = lookup::streams(connection, group, how.wait, &mut found).await?;
+    decide_locked(connection, group, consumers, now, how, (found, blocked)).await
+}
+
+/// The same, with leases and streams locked already; the latter but for some that are blocked.
+async fn decide_locked<'a>(
+    connection: &mut PgConnection,
+    group: &[&'a Prepared<Cells>],
+    consumers: &Consumers,
+    now: DateTime<Utc>,
+    how: How,
+    (mut found, blocked): (Found<'a>, HashSet<&'a Key>),
+) -> Result<Decided, Failure> {
     let is_free = |p: &&Prepared<Cells>| p.commit.append.iter().all(|append| !blocked.contains(&append.key));
     let free: Vec<&Prepared<Cells>> = group.iter().copied().filter(|prepared| is_free(prepared)).collect();
     lookup::rest(connection, &free, consumers, how.events, &mut found).await?;
@@ -108,8 +122,8 @@ pub(super) async fn run(
     how: How,
     token: &mut Option<(Token, Vec<Option<Answer>>)>,
 ) -> Result<Done, Failure> {
-    let xid = begin(connection).await?;
-    let decided = decide(connection, group, consumers, clock.now(), how).await?;
+    let (xid, locked) = begin(connection, group, how.wait).await?;
+    let decided = decide_locked(connection, group, consumers, clock.now(), how, locked).await?;
     let Decided { answers, batch, is_empty } = decided;
     if is_empty {
         let rows = raw_sql("select last_position from tidewire.head; rollback").fetch_all(connection).await?;
@@ -145,10 +159,37 @@ pub(super) async fn run(
     Ok(Done { answers, place, committed })
 }
 
-/// Begins a transaction, and answers its number.
-async fn begin(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
-    let text = "begin isolation level read committed; select pg_current_xact_id()::text";
-    raw_sql(text).fetch_one(connection).await?.try_get(0)
+/// Up to this many streams are locked in the message that begins the transaction: a round trip less, which is what a
+/// small group waits for most. In a large one, reading the text would cost more.
+const MAX_KEYS_AT_ONCE: usize = 64;
+
+/// Begins a transaction and locks leases and streams. Answers its number, what was found, and what is blocked.
+async fn begin<'a>(
+    connection: &mut PgConnection,
+    group: &[&'a Prepared<Cells>],
+    wait: bool,
+) -> Result<(String, (Found<'a>, HashSet<&'a Key>)), sqlx::Error> {
+    let mut text = "begin isolation level read committed; select pg_current_xact_id()::text".to_owned();
+    let mut found = Found::default();
+    let keys = lookup::keys_of(group);
+    // Leases come before streams, for everybody.
+    let is_fenced = group.iter().any(|prepared| prepared.commit.fence.is_some());
+    if is_fenced || keys.is_empty() || keys.len() > MAX_KEYS_AT_ONCE {
+        let xid = raw_sql(AssertSqlSafe(text)).fetch_one(&mut *connection).await?.try_get(0)?;
+        lookup::leases(connection, group, &mut found).await?;
+        let blocked = lookup::streams(connection, group, wait, &mut found).await?;
+        return Ok((xid, (found, blocked)));
+    }
+    // A script takes no values. In hexadecimal, whatever a key holds is no SQL; and no key holds a control character.
+    let hex: String = lookup::sorted(&keys).join("\n").bytes().map(|byte| format!("{byte:02x}")).collect();
+    text += &format!(
+        "; select locked_key, locked_version from tidewire.lock_streams( \
+         string_to_array(convert_from(decode('{hex}', 'hex'), 'UTF8'), chr(10)), {wait})"
+    );
+    let rows = raw_sql(AssertSqlSafe(text)).fetch_all(connection).await?;
+    let Some((first, rows)) = rows.split_first() else { return Err(sqlx::Error::RowNotFound) };
+    let blocked = lookup::locked(keys, rows, &mut found)?;
+    Ok((first.try_get(0)?, (found, blocked)))
 }
 
 /// The one number of a script's answer. Scripts answer in text.

@@ -56,7 +56,7 @@ impl Rig {
     }
 
     /// Whether `emit` with these arguments is refused: its SQLSTATE, and the column the error names. Nothing stays.
-    async fn refusal(&self, arguments: &str) -> Option<(String, Option<String>)> {
+    pub async fn refusal(&self, arguments: &str) -> Option<(String, Option<String>)> {
         let mut transaction = self.pool.begin().await.unwrap();
         let result = emit(&mut transaction, arguments).await;
         transaction.rollback().await.unwrap();
@@ -69,7 +69,7 @@ impl Rig {
 }
 
 /// Emits, and answers the event's id and its version.
-async fn emit(connection: &mut PgConnection, arguments: &str) -> Result<(String, i64), sqlx::Error> {
+pub(in crate::postgres) async fn emit(connection: &mut PgConnection, arguments: &str) -> Result<(String, i64), sqlx::Error> {
     let text = format!("select id, sequence from tidewire.emit({arguments})");
     let row = query(AssertSqlSafe(text)).fetch_one(connection).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
