@@ -97,7 +97,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 22] = [
+    const COMMANDS: [&str; 26] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -108,8 +108,11 @@ mod tests {
         "explain",
         "events list",
         "events show",
+        "keys create",
+        "keys list",
         "log info",
         "log reconcile",
+        "log retire",
         "log verify",
         "parked list",
         "parked redrive",
@@ -117,6 +120,7 @@ mod tests {
         "run gateway",
         "sagas list",
         "sagas show",
+        "schemas list",
         "status",
         "up --data-dir",
         "up --listen",

@@ -19,6 +19,7 @@ pub mod contract;
 pub mod effects;
 mod gauges;
 pub mod http;
+pub mod identity;
 pub mod objects;
 pub mod operate;
 mod ports;

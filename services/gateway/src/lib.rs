@@ -7,6 +7,7 @@
 //! The gateway keeps nothing in memory between requests: whatever it promises lies in the log.
 
 mod audit;
+pub mod auth;
 pub mod events;
 mod health;
 mod landing;
@@ -20,7 +21,7 @@ mod serve;
 mod service;
 
 pub use health::Health;
-pub use options::Options;
+pub use options::{Options, Tokens};
 pub use router::{Part, router};
 pub use serve::serve;
 pub use service::service;

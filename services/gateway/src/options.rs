@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tidewire::config::HttpConfig;
+use tidewire::config::{HttpAuth, HttpConfig};
+use tidewire::identity::JwtRules;
 
 /// The limits of the edge. Every one bounds what a single client can cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of a request body, on routes that set no limit of their own.
     pub body_limit: usize,
@@ -20,6 +21,19 @@ pub struct Options {
     /// Whether only this machine's own names are served, because nobody is authenticated: a page elsewhere
     /// that points a name of its own at this address gets nothing.
     pub local_names_only: bool,
+    /// Whether everybody needs a key or a token. Otherwise who sends none is the machine's own.
+    pub authenticate: bool,
+    /// Whose tokens are taken beside our own keys.
+    pub tokens: Option<Tokens>,
+}
+
+/// An issuer of JSON Web Tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// What his tokens must say.
+    pub rules: JwtRules,
+    /// Where his public keys are (a JWK set).
+    pub keys_url: String,
 }
 
 impl Options {
@@ -30,8 +44,13 @@ impl Options {
             request_timeout: config.request_timeout,
             header_timeout: config.header_timeout,
             max_connections: config.max_connections,
+            authenticate: config.auth == HttpAuth::Required,
+            tokens: (!config.jwks_url.is_empty()).then(|| Tokens {
+                rules: JwtRules { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() },
+                keys_url: config.jwks_url.expose().to_owned(),
+            }),
             // `http.allow_remote` also means a proxy on this machine, which passes on the names others know it by.
-            local_names_only: on_loopback && !config.allow_remote,
+            local_names_only: on_loopback && !config.allow_remote && config.auth == HttpAuth::Local,
             ..Self::default()
         }
     }
@@ -46,6 +65,8 @@ impl Default for Options {
             max_connections: 10_000,
             drain: Duration::from_secs(10),
             local_names_only: false,
+            authenticate: false,
+            tokens: None,
         }
     }
 }

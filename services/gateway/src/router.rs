@@ -9,6 +9,7 @@ use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::auth::{Guard, guard};
 use crate::health::Health;
 use crate::layers::{Edge, Readers, caught, edge, ends_at_shutdown, origin, patience, reads};
 use crate::options::Options;
@@ -58,10 +59,11 @@ pub fn router(
         .layer(from_fn_with_state(answers, idempotent))
         .merge(landing::routes())
         .merge(probes::routes(ports, health))
+        .layer(from_fn_with_state(Guard::new(ports, options), guard))
         .layer(DefaultBodyLimit::max(options.body_limit))
         .layer(from_fn_with_state(shutdown, ends_at_shutdown))
         .layer(CatchPanicLayer::custom(caught))
-        .layer(from_fn_with_state(*options, patience))
-        .layer(from_fn_with_state(*options, origin))
+        .layer(from_fn_with_state(options.clone(), patience))
+        .layer(from_fn_with_state(options.clone(), origin))
         .layer(from_fn_with_state(Edge { clock: ports.clock.clone() }, edge))
 }

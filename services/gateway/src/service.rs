@@ -7,7 +7,7 @@ use tidewire::operate::Operator;
 use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 
-use crate::{audit, events, operate, schemas};
+use crate::{audit, auth, events, operate, schemas};
 
 /// How often old answers are cleared away: far more often than they come of age, so that each time is short.
 const UPKEEP: Duration = Duration::from_secs(600);
@@ -20,6 +20,7 @@ pub fn service(ports: &Ports, operator: Operator) -> Service {
         .routes(operate::routes(operator.clone()))
         .routes(audit::routes(operator))
         .routes(schemas::routes())
+        .routes(auth::routes(ports))
         .background("gateway.upkeep", |stop| keep_up(upkeep, stop))
 }
 

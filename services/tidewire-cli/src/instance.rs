@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway::{Health, Options};
-use tidewire::config::Config;
+use tidewire::config::{Config, HttpAuth};
 use tidewire::operate::Operator;
 use tidewire::run::{self, RunOptions, Running};
 use tidewire::{Clock, Ports};
@@ -22,6 +22,9 @@ use crate::wire;
 
 /// Of the time to stop, what the open requests get; the loops get the rest.
 const SERVER_SHARE: u32 = 2;
+
+/// The role that asks for effects, and so knows the mail server and has a way out: the others leave effects to it.
+const EFFECTS: Role = Role::Notifications;
 
 /// A running instance.
 pub struct Instance {
@@ -62,8 +65,12 @@ impl Instance {
         listener: TcpListener,
         address: SocketAddr,
     ) -> Result<Self, Failure> {
-        let options = RunOptions::from_config(config)
+        let mut options = RunOptions::from_config(config)
             .map_err(|error| Failure::new(Exit::Invalid, "config.invalid_value", format!("smtp: {error}")))?;
+        if !roles.contains(&EFFECTS) {
+            options.callers.clear();
+        }
+        somebody_can_come_in(ports, config, roles).await?;
         let services = Services::build(ports, config, roles).await?;
         let operator = services.operator.clone();
         let url = url_of(address);
@@ -94,6 +101,18 @@ impl Instance {
         let left = self.deadline.saturating_sub(begun.elapsed());
         self.running.shutdown(left).await && served
     }
+}
+
+/// A surface that needs credentials which nobody has would look like a broken one.
+async fn somebody_can_come_in(ports: &Ports, config: &Config, roles: &[Role]) -> Result<(), Failure> {
+    let needs_keys = roles.contains(&Role::Gateway)
+        && config.http.auth == HttpAuth::Required
+        && config.http.jwks_url.is_empty();
+    if !needs_keys || gateway::auth::any_key(ports.store.as_ref(), ports.clock.now()).await? {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Invalid, "auth.no_keys", "http.auth is `required`, and there is no API key that is good")
+        .hint("tidewire keys create --name admin --scopes '*'"))
 }
 
 /// The address as a client writes it.

@@ -28,6 +28,42 @@ pub(super) const TABLE: &[Explanation] = &[
         "Begin again without `cursor` and hand each page's `cursor` back as it is, with the same filters.",
     ),
     e(
+        "auth.missing",
+        "this needs an API key or a token",
+        "http.auth is `required`, and the request came without an `Authorization` header.",
+        "Send `Authorization: Bearer KEY`. Keys are made with `tidewire keys create --name NAME --scopes SCOPES`, on the machine or with a key that may. The command line reads its key from TIDEWIRE_TOKEN or the file that TIDEWIRE_TOKEN_FILE names.",
+    ),
+    e(
+        "auth.invalid",
+        "the credentials are not valid",
+        "The header is not `Bearer …`, the key is not one of ours, or the token's signature, issuer, audience or times do not hold. Nothing was done.",
+        "The detail says which. Copy the whole key, which begins with `tw_`. For tokens compare `iss` and `aud` with http.jwt_issuer and http.jwt_audience, and the clocks of both machines.",
+    ),
+    e(
+        "auth.expired",
+        "the credentials have expired or were revoked",
+        "The key was valid once: its time has passed, or somebody revoked it. Or the token's `exp` has passed.",
+        "`tidewire keys list` shows keys with their times. Make a new key, or get a fresh token.",
+    ),
+    e(
+        "auth.forbidden",
+        "recognised, but not allowed to do this",
+        "The credentials are good and lack the scope that this needs. Scopes are: emit, events (both also for some types, as in `emit:user.*`), write, read, observe, operate, keys, and `*` for all.",
+        "The detail names the scope. Make a key that has it with `tidewire keys create`; nobody can hand out more than he has.",
+    ),
+    e(
+        "auth.source",
+        "somebody else's `source`",
+        "These credentials emit under one source only, and the event or the new key names another. Who could write another's source could make that service's events pass for duplicates.",
+        "Use the source the credentials were made for, or credentials of the service that owns the other one.",
+    ),
+    e(
+        "auth.no_keys",
+        "credentials are required, and nobody has any",
+        "http.auth is `required`, but there is no API key that is still good and no issuer of tokens is configured: nobody could be let in.",
+        "Make a first key with `tidewire keys create --name admin --scopes '*'` before the start, or set http.jwks_url and http.jwt_issuer.",
+    ),
+    e(
         "filter.invalid",
         "the filter is not CloudEvents SQL",
         "A filter is an expression in CloudEvents SQL 1.0 over the attributes of an event. This one cannot be parsed, or calls a function that does not exist, so it could never let an event pass.",

@@ -36,7 +36,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "schema.unknown",
         "no such type or version",
-        "The catalogue has no schema of this name and version.",
+        "The catalogue that was looked at has no schema of this name and version. Nothing was compared.",
         "`tidewire schemas list` shows every type with its versions. Names are written without a version: `user.followed`.",
     ),
     e(

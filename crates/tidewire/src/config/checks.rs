@@ -74,6 +74,7 @@ pub(super) fn contradictions(resolved: &Resolved) -> Vec<Problem> {
     let mut problems: Vec<Problem> = RULES.iter().filter_map(|rule| broken(rule, resolved)).collect();
     problems.extend(remote_without_auth(resolved));
     problems.extend(mail_without_sender(resolved));
+    problems.extend(tokens_without_issuer(resolved));
     problems.extend(strange_domain(resolved));
     problems.extend(even_replicas(resolved));
     problems.extend(strange_settings(resolved));
@@ -141,16 +142,33 @@ fn remote_without_auth(resolved: &Resolved) -> Option<Problem> {
     else {
         return None;
     };
-    (!address.ip().to_canonical().is_loopback()).then(|| Problem {
+    let is_guarded = matches!(resolved.values.get("http.auth"), Some(Value::Text(auth)) if auth == "required");
+    (!is_guarded && !address.ip().to_canonical().is_loopback()).then(|| Problem {
         code: "listen.remote_without_auth",
         path: "listen".into(),
         origin: resolved.origins.get("listen").cloned().unwrap_or(Origin::Default),
-        expected: "a loopback address, because callers are not authenticated".into(),
+        expected: "a loopback address, as long as callers are not authenticated".into(),
         found: address.to_string(),
         hint: format!(
-            "listen on 127.0.0.1:{} behind a proxy that authenticates, or set http.allow_remote = true in a closed network",
+            "set http.auth = \"required\" and make a key with `tidewire keys create`; or listen on 127.0.0.1:{} behind a proxy that authenticates; or set http.allow_remote = true in a closed network",
             address.port()
         ),
+    })
+}
+
+fn tokens_without_issuer(resolved: &Resolved) -> Option<Problem> {
+    let (Some(Value::Url(url)), Some(Value::Text(issuer))) =
+        (resolved.values.get("http.jwks_url"), resolved.values.get("http.jwt_issuer"))
+    else {
+        return None;
+    };
+    (!url.is_empty() && issuer.is_empty()).then(|| Problem {
+        code: "config.inconsistent",
+        path: "http.jwt_issuer".into(),
+        origin: resolved.origins.get("http.jwt_issuer").cloned().unwrap_or(Origin::Default),
+        expected: "the `iss` of tokens, because http.jwks_url is set".into(),
+        found: "nothing".into(),
+        hint: "keys alone say who signed a token, not for what: name the issuer exactly as his tokens do".into(),
     })
 }
 

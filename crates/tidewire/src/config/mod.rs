@@ -45,8 +45,8 @@ pub use problem::{ConfigError, Origin, Problem};
 pub use reference::reference;
 pub use secret::{MASK, SECRET_FILE_BYTES_MAX, SecretString};
 pub use sections::{
-    BrokerConfig, ColorChoice, ConsumeConfig, DocumentsConfig, EffectsConfig, HttpConfig, KafkaConfig, LogConfig,
-    LogFormat, NatsConfig, ObjectsConfig, RelayConfig, SagaConfig, ShutdownConfig, SmtpConfig, StoreConfig,
+    BrokerConfig, ColorChoice, ConsumeConfig, DocumentsConfig, EffectsConfig, HttpAuth, HttpConfig, KafkaConfig,
+    LogConfig, LogFormat, NatsConfig, ObjectsConfig, RelayConfig, SagaConfig, ShutdownConfig, SmtpConfig, StoreConfig,
 };
 pub use sources::{Env, FILE_NAME, FileSource, Flag, Sources};
 pub use table::KEYS;

@@ -49,6 +49,7 @@ field!(Duration, Value::Span(span) => Some(span));
 field!(SocketAddr, Value::Socket(address) => Some(address));
 field!(ServiceUrl, Value::Url(url) => Some(url));
 field!(SecretString, Value::Secret(secret) => Some(secret));
+field!(HttpAuth, Value::Text(word) => HttpAuth::from_word(&word));
 field!(LogFormat, Value::Text(word) => LogFormat::from_word(&word));
 field!(ColorChoice, Value::Text(word) => ColorChoice::from_word(&word));
 
@@ -234,6 +235,14 @@ section! {
         header_timeout: Duration,
         /// Open connections.
         max_connections: usize,
+        /// Who needs credentials.
+        auth: HttpAuth,
+        /// Where the keys of an issuer of tokens are; empty for none.
+        jwks_url: ServiceUrl,
+        /// What `iss` must be.
+        jwt_issuer: String,
+        /// What `aud` must hold.
+        jwt_audience: String,
         /// Whether unauthenticated callers beyond loopback are accepted.
         allow_remote: bool,
     }
@@ -265,6 +274,26 @@ section! {
         level: String,
         /// Whether text lines are coloured.
         color: ColorChoice,
+    }
+}
+
+/// Who needs credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpAuth {
+    /// Nobody: on loopback, everybody is the machine's own.
+    #[default]
+    Local,
+    /// Everybody.
+    Required,
+}
+
+impl HttpAuth {
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "local" => Some(Self::Local),
+            "required" => Some(Self::Required),
+            _ => None,
+        }
     }
 }
 

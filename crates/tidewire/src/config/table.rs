@@ -360,6 +360,20 @@ pub static KEYS: &[Key] = &[
         "Open connections. Further ones wait until one closes. Each needs a file descriptor.",
     ),
     Key::new(
+        "http.auth",
+        Kind::Choice(&["local", "required"]),
+        "local",
+        "`local`: whoever reaches the loopback address may do everything. `required`: everybody needs an API key (`tidewire keys create`) or a token.",
+    ),
+    Key::new(
+        "http.jwks_url",
+        url(&["https", "http"], &[], false, true),
+        "",
+        "Where the public keys of an issuer of JSON Web Tokens are. His tokens are then taken beside API keys: RS256, ES256 or EdDSA.",
+    ),
+    Key::new("http.jwt_issuer", Kind::Text { empty: true }, "", "What `iss` must be, exactly. Needed with http.jwks_url."),
+    Key::new("http.jwt_audience", Kind::Text { empty: false }, "tidewire", "What `aud` of a token must hold: this installation by the name its issuer knows."),
+    Key::new(
         "http.allow_remote",
         Kind::Bool,
         "false",

@@ -8,8 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tidewire::failpoint::{self, Asked};
 use tidewire::http::{Idempotency, Json, Problem, position_header, read_body};
+use tidewire::identity::{Caller, Operation};
 use tidewire::store::{Conflict, Selection};
 use tidewire::{Append, Commit, Committed, DocumentWrite, Envelope, Expect, Key, Mark, Position, Seen, StoreError};
+
+use crate::auth;
 
 use super::check::is_traceparent;
 use super::parse::{Came, Content, Defaults, parse};
@@ -31,12 +34,13 @@ pub(super) async fn accept(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
+    let caller = auth::caller(request.extensions());
     let body = read_body(request, &()).await?;
     let defaults = Defaults { now: events.ports.clock.now(), traceparent: traceparent(&headers) };
     let envelopes = match parse(&headers, body, &defaults)? {
-        Content::One(came) => vec![events.admit(*came, &defaults)?],
+        Content::One(came) => vec![events.admit(*came, &defaults, &caller)?],
         Content::Batch(batch) => {
-            let admitted = batch.into_iter().map(|came| events.admit(came, &defaults)).collect();
+            let admitted = batch.into_iter().map(|came| events.admit(came, &defaults, &caller)).collect();
             whole_batch(admitted)?
         }
     };
@@ -94,9 +98,11 @@ fn entry(index: usize, problem: &Problem) -> Value {
 }
 
 impl Events {
-    fn admit(&self, came: Result<Came, Problem>, defaults: &Defaults) -> Result<Envelope, Problem> {
+    fn admit(&self, came: Result<Came, Problem>, defaults: &Defaults, caller: &Caller) -> Result<Envelope, Problem> {
         let max_bytes = self.ports.broker.features().max_event_bytes;
-        self.catalogue.admit(came?, defaults.now, max_bytes)
+        let envelope = self.catalogue.admit(came?, defaults.now, max_bytes)?;
+        may_emit(caller, &envelope)?;
+        Ok(envelope)
     }
 
     /// The events that were not taken yet. Fails when one was taken with other content.
@@ -144,6 +150,22 @@ impl Events {
             return Err(StoreError::Unknown("failpoint".into()).into());
         }
         Ok(Some(committed))
+    }
+}
+
+/// Its type must be among what the caller may emit, and its source his own: who could write another's source could
+/// also make another's events pass for duplicates.
+fn may_emit(caller: &Caller, envelope: &Envelope) -> Result<(), Problem> {
+    let name = envelope.ty.name();
+    if !caller.scopes.allow(Operation::Emit, Some(name)) {
+        return Err(auth::forbidden(&format!("emit:{name}")));
+    }
+    match &caller.source {
+        Some(own) if *own != envelope.source => {
+            let detail = format!("these credentials emit as `{own}`, the event says `{}`", envelope.source);
+            Err(Problem::new(StatusCode::FORBIDDEN, "auth.source", detail))
+        }
+        _ => Ok(()),
     }
 }
 

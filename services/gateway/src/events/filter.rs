@@ -7,6 +7,7 @@ use axum::http::{StatusCode, Uri};
 use serde::Deserialize;
 use tidewire::cesql::Expression;
 use tidewire::http::Problem;
+use tidewire::identity::{Caller, Operation, Scopes};
 use tidewire::store::Selection;
 use tidewire::{Envelope, Key};
 
@@ -18,13 +19,15 @@ const MAX_PATTERNS: usize = 50;
 /// Which events: `?type=user.*,document.ingested&key=user/42&correlation=…&id=…&filter=…`. Every part that is there
 /// must hold. A type is a name without its version, or a prefix of names that ends in `.*`; `filter` is CloudEvents
 /// SQL. Types, keys, flows and ids are found through the log's indexes; `filter` looks at each event they leave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Filter {
     pub names: Vec<String>,
     pub key: Option<Key>,
     pub correlation: Option<String>,
     pub id: Option<String>,
     pub expression: Option<Expression>,
+    /// Whoever asks sees the types he may see.
+    pub scopes: Scopes,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +43,7 @@ struct Raw {
 impl Filter {
     /// Reads the filter from a query string. Types that match nothing there is are refused: silence would look
     /// like nothing happening.
-    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
+    pub(super) fn of(uri: &Uri, caller: &Caller) -> Result<Self, Problem> {
         let Query(raw) = Query::<Raw>::try_from_uri(uri).map_err(Problem::invalid)?;
         let expression = raw.filter.as_deref().map(Expression::filter).transpose().map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, "filter.invalid", format!("`filter` is no CloudEvents SQL: {error}"))
@@ -59,12 +62,18 @@ impl Filter {
         names.sort_unstable();
         names.dedup();
         let key = raw.key.map(|key| Key::new(Arc::<str>::from(key))).transpose().map_err(Problem::invalid)?;
-        Ok(Self { names, key, correlation: raw.correlation, id: raw.id, expression })
+        Ok(Self { names, key, correlation: raw.correlation, id: raw.id, expression, scopes: caller.scopes.clone() })
     }
 
     /// Whether an event that [`Filter::selection`] selects is wanted.
     pub(super) fn wants(&self, envelope: &Envelope) -> bool {
-        self.expression.as_ref().is_none_or(|expression| expression.matches(envelope))
+        self.scopes.allow(Operation::Events, Some(envelope.ty.name()))
+            && self.expression.as_ref().is_none_or(|expression| expression.matches(envelope))
+    }
+
+    /// Whether events that [`Filter::selection`] selects may be unwanted.
+    pub(super) fn is_picky(&self) -> bool {
+        self.expression.is_some() || !self.scopes.allow(Operation::Events, None)
     }
 
     /// The filter in one way of writing it, however it was asked for: equal for equal filters.
@@ -111,12 +120,12 @@ mod tests {
     use super::*;
 
     fn filter(query: &str) -> Result<Filter, String> {
-        Filter::of(&format!("/v1/events?{query}").parse().unwrap()).map_err(|problem| problem.code)
+        Filter::of(&format!("/v1/events?{query}").parse().unwrap(), &Caller::local()).map_err(|problem| problem.code)
     }
 
     #[test]
     fn types_are_names_and_prefixes() {
-        assert_eq!(filter("").unwrap(), Filter::default());
+        assert!(filter("").unwrap().names.is_empty() && !filter("").unwrap().is_picky());
         assert_eq!(filter("type=user.followed").unwrap().names, ["user.followed"]);
         assert_eq!(filter("type=user.*").unwrap().names, ["user.followed", "user.registered", "user.unfollowed"]);
         assert_eq!(filter("type=user.*,saga.stuck,user.followed").unwrap().names.len(), 4);

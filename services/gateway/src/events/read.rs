@@ -1,12 +1,15 @@
 //! The log as a list, and one event of it.
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tidewire::http::{Page, PageQuery, Problem, position_header};
+use tidewire::identity::Operation;
 use tidewire::store::Selection;
 use tidewire::{Position, Recorded, Store};
+
+use crate::auth;
 
 use super::filter::Filter;
 use super::{Events, Shown};
@@ -32,6 +35,7 @@ pub(super) async fn list(
     State(events): State<Events>,
     Query(order): Query<Order>,
     page: PageQuery,
+    extensions: Extensions,
     uri: Uri,
 ) -> Result<Page<Shown>, Problem> {
     let backwards = match order.order.as_deref() {
@@ -39,7 +43,7 @@ pub(super) async fn list(
         Some("newest") => true,
         Some(_) => return Err(Problem::invalid("`order` is `oldest` or `newest`")),
     };
-    let filter = Filter::of(&uri)?;
+    let filter = Filter::of(&uri, &auth::caller(&extensions))?;
     let place = Place { backwards, filter: filter.canonical() };
     let mut selection = Selection { backwards, ..filter.selection() };
     if let Some(cursor) = &page.cursor {
@@ -60,7 +64,7 @@ async fn read_page(
     limit: usize,
 ) -> Result<(Vec<Recorded>, Option<Position>), Problem> {
     let (mut page, mut bytes, mut looked_at, mut last) = (Vec::new(), 0, 0, None);
-    let is_filtered = filter.expression.is_some();
+    let is_filtered = filter.is_picky();
     loop {
         selection.limit = if is_filtered { FILTERED_CHUNK } else { CHUNK.min(limit + 1 - page.len()) };
         let chunk = store.read(&selection).await?;
@@ -129,13 +133,24 @@ pub(super) async fn show(
     State(events): State<Events>,
     Path(id): Path<String>,
     Query(query): Query<Source>,
+    extensions: Extensions,
 ) -> Result<Response, Problem> {
     let recorded = find(events.ports.store.as_ref(), &id, query.source.as_deref()).await?;
+    may_see(&recorded, &extensions)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/cloudevents+json")),
         position_header(recorded.position),
     ];
     Ok((headers, recorded.envelope.to_json()).into_response())
+}
+
+/// Whether whoever asks may see events of this type.
+pub(super) fn may_see(recorded: &Recorded, extensions: &Extensions) -> Result<(), Problem> {
+    let name = recorded.envelope.ty.name();
+    match auth::caller(extensions).scopes.allow(Operation::Events, Some(name)) {
+        true => Ok(()),
+        false => Err(auth::forbidden(&format!("events:{name}"))),
+    }
 }
 
 /// The event with this id: 404 `http.not_found` without one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -15,6 +15,8 @@ use tidewire::http::Problem;
 use tidewire::store::Selection;
 use tidewire::{Position, Recorded, Store, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::auth;
 
 use super::Events;
 use super::filter::Filter;
@@ -42,9 +44,10 @@ pub(super) async fn stream(
     State(events): State<Events>,
     Query(From { from }): Query<From>,
     headers: HeaderMap,
+    extensions: Extensions,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let filter = Filter::of(&uri)?;
+    let filter = Filter::of(&uri, &auth::caller(&extensions))?;
     let store = events.ports.store.clone();
     let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     let after = match last.or(from.as_deref()) {

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use axum::extract::{Path, State};
+use axum::http::Extensions;
 use serde_json::{Value, json};
 use tidewire::http::{Json, Problem};
 use tidewire::store::Selection;
 use tidewire::{Position, Recorded, Store};
 
-use super::read::find;
+use super::read::{find, may_see};
 use super::{Events, Shown};
 
 /// The longest chain of causes shown.
@@ -18,12 +19,18 @@ const MAX_FLOW: usize = 1_000;
 
 /// The event, its causes (nearest first) and its effects (in the order of the log): the events of the same flow
 /// whose chain of causes leads to it. `complete` is false where a limit cut one of the lists short.
-pub(super) async fn why(State(events): State<Events>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn why(
+    State(events): State<Events>,
+    Path(id): Path<String>,
+    extensions: Extensions,
+) -> Result<Json<Value>, Problem> {
     let store = events.ports.store.as_ref();
     let event = find(store, &id, None).await?;
+    may_see(&event, &extensions)?;
     let (causes, all_causes) = causes(store, &event).await?;
     let (effects, all_effects) = effects(store, &event).await?;
-    let shown = |recorded: Vec<Recorded>| recorded.into_iter().map(Shown::from).collect::<Vec<_>>();
+    let may_see = |recorded: &Recorded| may_see(recorded, &extensions).is_ok();
+    let shown = |found: Vec<Recorded>| found.into_iter().filter(may_see).map(Shown::from).collect::<Vec<_>>();
     Ok(Json(json!({
         "event": Shown::from(event),
         "causes": shown(causes),

@@ -27,30 +27,30 @@ use tower::ServiceExt;
 use crate::{Health, Options, Part, router, service};
 
 /// A gateway on its store.
-struct House {
+pub(crate) struct House {
     router: Router,
-    ports: Ports,
-    clock: Arc<ManualClock>,
+    pub ports: Ports,
+    pub clock: Arc<ManualClock>,
     health: Health,
     stop: CancellationToken,
-    _dir: TempDir,
+    _dir: Arc<TempDir>,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    text: String,
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
     /// Status and code, for tables.
-    fn problem(&self) -> (u16, String) {
+    pub(crate) fn problem(&self) -> (u16, String) {
         if self.status.is_success() {
             return (self.status.as_u16(), String::new());
         }
@@ -70,7 +70,7 @@ impl House {
     }
 
     /// A house with routes of its own beside the gateway's.
-    async fn with(options: Options, routes: impl FnOnce(&Ports) -> Router) -> Self {
+    pub(crate) async fn with(options: Options, routes: impl FnOnce(&Ports) -> Router) -> Self {
         Self::of(options, |ports| Part { routes: routes(ports), readers: Vec::new() }).await
     }
 
@@ -84,7 +84,28 @@ impl House {
         let operator = Operator::new(&ports, Vec::new(), Default::default());
         let parts = [Part::from(&service(&ports, operator)), part(&ports)];
         let router = router(&ports, parts, &health, &options, stop.clone());
-        Self { router, ports, clock, health, stop, _dir: dir }
+        Self { router, ports, clock, health, stop, _dir: Arc::new(dir) }
+    }
+
+    /// The same house, as another process on the same store has it.
+    pub(crate) fn again(&self, options: Options) -> Self {
+        let operator = Operator::new(&self.ports, Vec::new(), Default::default());
+        let parts = [Part::from(&service(&self.ports, operator))];
+        let router = router(&self.ports, parts, &self.health, &options, self.stop.clone());
+        let (ports, clock, health) = (self.ports.clone(), self.clock.clone(), self.health.clone());
+        Self { router, ports, clock, health, stop: self.stop.clone(), _dir: self._dir.clone() }
+    }
+
+    /// A request of the machine's own, whatever the house asks of others.
+    pub(crate) async fn inside(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let headers = [("content-type", "application/json")];
+        self.again(Options::default()).send(request(method, path, &headers, &body)).await
+    }
+
+    /// A request without a body.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(request(method, path, headers, "")).await
     }
 
     async fn send(&self, request: Request) -> Answer {
@@ -98,11 +119,11 @@ impl House {
         self.send(request("GET", path, &[], "")).await
     }
 
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.send(request("POST", path, headers, body)).await
     }
 
-    fn pass(&self, time: TimeDelta) {
+    pub(crate) fn pass(&self, time: TimeDelta) {
         self.clock.advance(time);
     }
 }

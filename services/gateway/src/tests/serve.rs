@@ -11,7 +11,8 @@ const QUICK: Duration = Duration::from_millis(200);
 
 async fn served(options: Options) -> (House, SocketAddr, JoinHandle<()>) {
     let house =
-        House::with(options, |_| Router::new().route("/slow", axum::routing::get(std::future::pending::<()>))).await;
+        House::with(options.clone(), |_| Router::new().route("/slow", axum::routing::get(std::future::pending::<()>)))
+            .await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(serve(listener, house.router.clone(), options, house.stop.clone()));

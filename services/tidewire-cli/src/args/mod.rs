@@ -1,9 +1,11 @@
 //! The command line: what can be typed. What it does is in `command/`, `up.rs`, `run.rs` and `demo/`.
 
+mod keys;
 mod operate;
 mod schemas;
 mod serve;
 
+pub use keys::{KeysCommand, NewKeyArgs};
 pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
     Reconcile, Redrive, Retire, SagasCommand,
@@ -139,6 +141,9 @@ pub enum Command {
     /// Look at the contracts: event types, their versions, and what a change would break.
     #[command(subcommand, after_long_help = "Example:\n  tidewire schemas check --against git:main")]
     Schemas(SchemasCommand),
+    /// Make, rotate and revoke API keys.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire keys list")]
+    Keys(KeysCommand),
     /// Look at the configuration.
     #[command(subcommand, after_long_help = "Example:\n  tidewire config show -o wide")]
     Config(ConfigCommand),

@@ -30,6 +30,26 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// How long an instance that has published its address may take to accept a connection before it counts as gone.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The largest key or token that is read from a file, in bytes.
+const MAX_TOKEN_BYTES: u64 = 16 << 10;
+
+/// TIDEWIRE_TOKEN, or what is in the file that TIDEWIRE_TOKEN_FILE names.
+pub fn token(session: &Session) -> Result<Option<String>, Failure> {
+    if let Some(token) = session.env.non_empty("TIDEWIRE_TOKEN") {
+        return Ok(Some(token.to_owned()));
+    }
+    let Some(file) = session.env.non_empty("TIDEWIRE_TOKEN_FILE") else { return Ok(None) };
+    let read = std::fs::File::open(file).and_then(|file| {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_TOKEN_BYTES), &mut text)?;
+        Ok(text)
+    });
+    match read {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) => Err(Failure::new(Exit::Error, "command.failed", format!("TIDEWIRE_TOKEN_FILE {file}: {error}"))),
+    }
+}
+
 /// Where questions go.
 pub struct Client {
     transport: Transport,
@@ -42,20 +62,20 @@ impl Client {
     pub async fn connect(session: &Session) -> Result<Self, Failure> {
         let timeout = session.global.timeout;
         if let Some(url) = session.global.url.as_deref().or_else(|| session.env.non_empty("TIDEWIRE_URL")) {
-            return Self::http(url, timeout);
+            return Self::http(url, timeout, token(session)?.as_deref());
         }
         let config = session.config(&[])?;
         let answers = |running: &RunFile| running.has_gateway() || !wire::is_shared(&config);
         if let Some(running) = running(&config.data_dir).await.filter(answers) {
-            return Self::http(&running.url, timeout);
+            return Self::http(&running.url, timeout, token(session)?.as_deref());
         }
         let local = Local::open(&config, session.clock.clone()).await?;
         Ok(Self { transport: Transport::Local(Box::new(local)), timeout })
     }
 
-    /// The instance at `url`.
-    pub fn http(url: &str, timeout: Duration) -> Result<Self, Failure> {
-        Ok(Self { transport: Transport::Http(Http::new(url)?), timeout })
+    /// The instance at `url`, with the API key or token that goes with every request.
+    pub fn http(url: &str, timeout: Duration, token: Option<&str>) -> Result<Self, Failure> {
+        Ok(Self { transport: Transport::Http(Http::new(url, token)?), timeout })
     }
 
     /// Whether an instance answers, rather than this process itself.

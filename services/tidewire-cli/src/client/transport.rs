@@ -1,7 +1,7 @@
 //! The two ways a request travels. Both take and give the same.
 
 use axum::body::{Body as AxumBody, HttpBody};
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -52,7 +52,8 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(url: &str) -> Result<Self, Failure> {
+    /// `token` is sent with every request, and never shown.
+    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/').to_owned();
         let is_plain =
             base.strip_prefix("http://").or_else(|| base.strip_prefix("https://")).is_some_and(|rest| !rest.is_empty());
@@ -60,7 +61,16 @@ impl Http {
             let message = format!("`{base}` is not the address of an instance");
             return Err(Failure::new(Exit::Usage, "command.usage", message).hint("write it as http://127.0.0.1:4500"));
         }
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                Failure::new(Exit::Usage, "command.usage", "TIDEWIRE_TOKEN holds what cannot be sent in a header")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
         let client = reqwest::Client::builder()
+            .default_headers(headers)
             .connect_timeout(super::CONNECT_PATIENCE)
             .user_agent(concat!("tidewire/", env!("CARGO_PKG_VERSION")))
             // A redirect would send what we carry somewhere nobody named.

@@ -5,6 +5,7 @@ pub mod config;
 pub mod consumers;
 pub mod events;
 pub mod explain;
+pub mod keys;
 pub mod log;
 pub mod parked;
 mod retire;

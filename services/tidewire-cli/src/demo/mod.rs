@@ -84,7 +84,7 @@ async fn demonstrate(
     roots: Vec<PathBuf>,
     progress: Arc<Progress>,
 ) -> Result<Report, Failure> {
-    let client = Client::http(&instance.url, session.global.timeout)?;
+    let client = Client::http(&instance.url, session.global.timeout, crate::client::token(session)?.as_deref())?;
     let requests = Arc::new(Requests::new(client, session.clock.clone()));
     let people = People::new(tag(session, instance).await?.as_deref(), requests.clone(), progress.clone());
     let begun = Instant::now();
