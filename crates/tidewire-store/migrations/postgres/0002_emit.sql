@@ -13,14 +13,6 @@
 
 create type tidewire.emitted as (id text, sequence bigint);
 
--- What the data of each type must look like, as far as `misfit` can judge it. Filled by the binary from its catalogue.
-create table tidewire.schema (
-  version integer not null check (version between 1 and 65535),
-  name    text    collate "C" not null,
-  schema  jsonb   not null,
-  primary key (name, version)
-);
-
 create function tidewire.refuse(p_code text, p_attribute text, p_reason text, p_hint text default null) returns void
 language plpgsql as $$
 begin
@@ -217,6 +209,164 @@ begin
   return v_bytes;
 end $$;
 
+-- What of a JSON Schema `misfit` could not judge: the first keyword, or null. What nobody can judge must not pass for
+-- judged. Patterns are taken where they mean the same in every dialect.
+create function tidewire.unjudged(p_schema jsonb) returns text
+language plpgsql immutable as $$
+declare
+  v_keyword text;
+  v_value jsonb;
+  v_inner text;
+begin
+  if jsonb_typeof(p_schema) = 'boolean' then
+    return null;
+  elsif jsonb_typeof(p_schema) <> 'object' then
+    return 'a schema that is no object';
+  end if;
+  for v_keyword, v_value in select s.key, s.value from jsonb_each(p_schema) s loop
+    case
+      when v_keyword in ('$id', '$schema', '$comment', 'title', 'description', 'format', 'default', 'examples',
+        'deprecated', 'readOnly', 'writeOnly', 'enum', 'const', 'required', 'type', 'minLength', 'maxLength', 'minimum',
+        'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'minItems', 'maxItems', 'minProperties', 'maxProperties') then
+        null;
+      when v_keyword = 'pattern' then
+        if v_value #>> '{}' !~ '^[]A-Za-z0-9 _.,:@/#[^$*+?(){}|-]+$' or v_value #>> '{}' like any (array['%[[%', '%[:%', '%[.%', '%(?%', '*%'])
+          or regexp_replace(v_value #>> '{}', '[[][^]]*[]]', '', 'g') ~ '[.]' then
+          return 'pattern';
+        end if;
+        begin
+          perform '' ~ (v_value #>> '{}');
+        exception when invalid_regular_expression then
+          return 'pattern';
+        end;
+      when v_keyword = 'properties' then
+        select min(tidewire.unjudged(p.value)) into v_inner from jsonb_each(v_value) p;
+      when v_keyword in ('items', 'additionalProperties') then
+        v_inner := tidewire.unjudged(v_value);
+      else
+        return v_keyword;
+    end case;
+    if v_inner is not null then
+      return v_inner;
+    end if;
+  end loop;
+  return null;
+end $$;
+
+-- What the data of each type must look like. Filled by the binary from its catalogue.
+create table tidewire.schema (
+  version integer not null check (version between 1 and 65535),
+  name    text    collate "C" not null,
+  schema  jsonb   not null check (tidewire.unjudged(schema) is null),
+  primary key (name, version)
+);
+
+-- Where and how `p_data` does not fit a schema that can be judged: the first place, or null.
+create function tidewire.misfit(p_schema jsonb, p_data jsonb, p_place text default '') returns text
+language plpgsql immutable as $$
+declare
+  v_kind text := jsonb_typeof(p_data);
+  v_at text := case p_place when '' then 'the data ' else p_place || ' ' end;
+  v_text text := case when v_kind = 'string' then p_data #>> '{}' end;
+  v_number numeric := case when v_kind = 'number' then p_data::text::numeric end;
+  v_size integer;
+  v_name text;
+  v_value jsonb;
+  v_found text;
+begin
+  if jsonb_typeof(p_schema) = 'boolean' then
+    return case when p_schema = 'false' then v_at || 'is not allowed' end;
+  end if;
+  if p_schema ? 'type' and not exists (
+    select from jsonb_array_elements_text(
+      case jsonb_typeof(p_schema -> 'type') when 'array' then p_schema -> 'type' else jsonb_build_array(p_schema -> 'type') end
+    ) t (kind)
+    where t.kind = v_kind or t.kind = 'integer' and v_number = trunc(v_number)
+  ) then
+    return v_at || 'is not of type ' || (p_schema -> 'type')::text;
+  end if;
+  if p_schema ? 'enum' and not exists (select from jsonb_array_elements(p_schema -> 'enum') e (v) where e.v = p_data)
+    or p_schema -> 'const' <> p_data then
+    return v_at || 'is none of the values there are';
+  end if;
+  if v_kind = 'string' then
+    if length(v_text) < (p_schema ->> 'minLength')::numeric or length(v_text) > (p_schema ->> 'maxLength')::numeric then
+      return v_at || format('is %s characters long', length(v_text));
+    elsif v_text collate "C" !~ (p_schema ->> 'pattern') then
+      return v_at || 'does not match ' || (p_schema ->> 'pattern');
+    end if;
+  elsif v_kind = 'number' then
+    if v_number < (p_schema ->> 'minimum')::numeric or v_number > (p_schema ->> 'maximum')::numeric
+      or v_number <= (p_schema ->> 'exclusiveMinimum')::numeric or v_number >= (p_schema ->> 'exclusiveMaximum')::numeric then
+      return v_at || 'is out of bounds';
+    end if;
+  elsif v_kind = 'array' then
+    v_size := jsonb_array_length(p_data);
+    if v_size < (p_schema ->> 'minItems')::numeric or v_size > (p_schema ->> 'maxItems')::numeric then
+      return v_at || format('has %s items', v_size);
+    end if;
+    if p_schema ? 'items' then
+      for v_name, v_value in select (a.n - 1)::text, a.v from jsonb_array_elements(p_data) with ordinality a (v, n) loop
+        v_found := tidewire.misfit(p_schema -> 'items', v_value, p_place || '/' || v_name);
+        exit when v_found is not null;
+      end loop;
+    end if;
+  elsif v_kind = 'object' then
+    select count(*) into v_size from jsonb_object_keys(p_data);
+    if v_size < (p_schema ->> 'minProperties')::numeric or v_size > (p_schema ->> 'maxProperties')::numeric then
+      return v_at || format('has %s members', v_size);
+    end if;
+    select r.name into v_name from jsonb_array_elements_text(p_schema -> 'required') r (name)
+    where not p_data ? r.name limit 1;
+    if v_name is not null then
+      return v_at || format('lacks %s', to_json(v_name));
+    end if;
+    for v_name, v_value in select d.key, d.value from jsonb_each(p_data) d loop
+      v_found := tidewire.misfit(
+        coalesce(p_schema -> 'properties' -> v_name, p_schema -> 'additionalProperties', 'true'),
+        v_value,
+        p_place || '/' || left(replace(replace(v_name, '~', '~0'), '/', '~1'), 80)
+      );
+      exit when v_found is not null;
+    end loop;
+  end if;
+  return v_found;
+end $$;
+
+-- Refuses data that does not fit the schema of its type. Without a schema nothing is checked, unless `p_wanted`.
+create function tidewire.check_schema(
+  p_name text, p_version integer, p_data jsonb, p_bytes bytea, p_is_json boolean, p_wanted boolean
+) returns void
+language plpgsql as $$
+declare
+  v_type text := p_name || '.v' || p_version;
+  v_schema jsonb;
+  v_data jsonb := coalesce(p_data, 'null');
+  v_found text;
+begin
+  select s.schema into v_schema from tidewire.schema s where s.name = p_name and s.version = p_version;
+  if not found then
+    if p_wanted then
+      perform tidewire.refuse('TW104', 'data', format('there is no schema of `%s` to check it by', v_type));
+    end if;
+    return;
+  end if;
+  if not p_is_json then
+    perform tidewire.refuse('TW104', 'data', format('the data of `%s` is JSON', v_type));
+  elsif p_data is null and p_bytes is not null then
+    begin
+      v_data := convert_from(p_bytes, 'UTF8')::jsonb;
+    exception when data_exception then
+      perform tidewire.refuse('TW104', 'data_bytes', 'it holds what cannot be checked here: U+0000, or half a surrogate pair');
+    end;
+  end if;
+  v_found := tidewire.misfit(v_schema, v_data);
+  if v_found is not null then
+    perform tidewire.refuse('TW104', 'data', format('it does not fit `%s`: %s', v_type, v_found),
+      format('The schema is served at /schemas/%s/v%s.json.', p_name, p_version));
+  end if;
+end $$;
+
 -- The most bytes an event may have on its way: what the relay could not publish must not get into the log. The binary
 -- writes its `broker.max_event_bytes` here; 256 KiB until it does.
 create function tidewire.max_event_bytes() returns bigint
@@ -252,6 +402,7 @@ return nullif(jsonb_strip_nulls(jsonb_build_object(
 --   source            the emitting service; by default the setting `tidewire.source`, and without one `/` and the role
 --   expected_version  the version the stream must have, 0 for none yet; anything by default
 --   correlationid     the flow it belongs to; by default a new one, named by its own id
+--   check_schema      by default the data is checked if there is a schema of its type; true: there must be one; false: not
 --
 -- The stream of the key stays locked until the transaction ends: emit late in a long one. Two transactions that emit for
 -- the same keys in different orders deadlock, and one of them is refused (40P01): emit in the order of the keys.
@@ -273,7 +424,8 @@ create function tidewire.emit(
   datacontenttype  text        default null,
   dataschema       text        default null,
   dataref          text        default null,
-  extensions       jsonb       default null
+  extensions       jsonb       default null,
+  check_schema     boolean     default null
 ) returns tidewire.emitted
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
@@ -315,6 +467,9 @@ begin
     perform tidewire.refuse('TW101', 'expected_version', 'a version is 0 or more');
   end if;
   v_data := tidewire.check_data(emit.data, emit.data_bytes, v_is_json, v_limit);
+  if emit.check_schema is not false then
+    perform tidewire.check_schema(v_name, v_version, emit.data, v_data, v_is_json, coalesce(emit.check_schema, false));
+  end if;
   v_attributes := tidewire.attributes(emit.subject, emit.datacontenttype, emit.dataschema, emit.causationid,
     emit.traceparent, emit.expirytime, emit.dataref, emit.extensions);
   -- As long as its JSON at most: 640 bytes of names, times and numbers; what is no JSON travels in base64.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidewire::config::Config;
 use tidewire::telemetry::metrics;
-use tidewire::{Clock, Store};
+use tidewire::{Clock, EventType, Store};
 use tidewire_store::{PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use super::unsupported;
@@ -59,6 +59,9 @@ impl Choice {
                 };
                 let opened = PostgresStore::open(options, clock).await?;
                 opened.limit_emit(config.broker.max_event_bytes).await?;
+                for (ty, keyword) in opened.teach_emit(&catalogue()).await? {
+                    tracing::warn!(%ty, keyword, "tidewire.emit cannot check data against this schema");
+                }
                 Ok(Arc::new(opened))
             }
         }
@@ -68,4 +71,10 @@ impl Choice {
 fn flushed(commits: usize, took: Duration) {
     metrics::commit_group(commits);
     metrics::commit_seconds(took);
+}
+
+/// Every version of every schema of this build.
+fn catalogue() -> Vec<(EventType, String)> {
+    let versions = events::catalogue().iter().flat_map(|entry| (1..=entry.ty.version()).map(|v| entry.ty.at(v)));
+    versions.filter_map(|ty| events::schema(&ty).map(|schema| (ty, schema.to_string()))).collect()
 }

@@ -28,7 +28,24 @@ async fn judges_data_as_everybody_else_does() {
         json!({"properties": {"a": {"properties": {"b": {"items": {"type": "boolean"}}}}}}),
     ];
     let scalars = json!([
-        null, true, 0, -1, 1.0, 1.5, 10, 1e300, "", "a", "ab", "a b", "a\nbb", "bb", "\u{1F600}", ".a", "A.b-c", "ab\n"
+        null,
+        true,
+        0,
+        -1,
+        1.0,
+        1.5,
+        10,
+        1e300,
+        "",
+        "a",
+        "ab",
+        "a b",
+        "a\nbb",
+        "bb",
+        "\u{1F600}",
+        ".a",
+        "A.b-c",
+        "ab\n"
     ]);
     let composed = json!([
         [], ["x"], [1, null], [1.0, {"a": [1]}], ["y"], [null, null, null], {}, {"a": 1}, {"a": "x", "b": null},
@@ -46,7 +63,8 @@ async fn judges_data_as_everybody_else_does() {
             .unwrap();
         assert_eq!(rows.len(), data.len());
         for row in rows {
-            let (data, misfit, unjudged): (Value, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));
+            let (data, misfit, unjudged): (Value, Option<String>, Option<String>) =
+                (row.get(0), row.get(1), row.get(2));
             assert_eq!((misfit.is_none(), unjudged), (validator.is_valid(&data), None), "{schema} {data}: {misfit:?}");
         }
     }

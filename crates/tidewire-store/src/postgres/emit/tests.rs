@@ -69,7 +69,10 @@ impl Rig {
 }
 
 /// Emits, and answers the event's id and its version.
-pub(in crate::postgres) async fn emit(connection: &mut PgConnection, arguments: &str) -> Result<(String, i64), sqlx::Error> {
+pub(in crate::postgres) async fn emit(
+    connection: &mut PgConnection,
+    arguments: &str,
+) -> Result<(String, i64), sqlx::Error> {
     let text = format!("select id, sequence from tidewire.emit({arguments})");
     let row = query(AssertSqlSafe(text)).fetch_one(connection).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
