@@ -48,6 +48,7 @@ cases! {
     publish::an_event_repeated_in_one_call_is_recognised,
     publish::what_is_too_large_is_refused_and_what_follows_on_its_key_waits,
     publish::scanning_sees_everything_in_order,
+    publish::the_extent_goes_up_and_never_down,
     publish::nothing_is_lost_under_concurrent_load,
     delivery::a_key_is_delivered_in_order,
     delivery::a_key_is_with_one_member_at_a_time,
@@ -83,10 +84,17 @@ pub fn column(features: &Features) -> Vec<(String, String)> {
         ("it delays retries itself", yes(features.delayed_retry)),
         ("attempts are counted through a restart of the broker", yes(features.durable_attempts)),
         ("largest event in the suite, in bytes", features.max_event_bytes.to_string()),
-        ("a second publish is recognised within so many events", features.dedupe_window_events.to_string()),
+        ("a second publish is recognised within so many events", window(features.dedupe_window_events)),
     ];
     let declared = declared.into_iter().map(|(what, how)| (what.to_owned(), how));
     declared.chain(CASES.iter().map(|(name, _)| (name.replace('_', " "), "yes".to_owned()))).collect()
+}
+
+fn window(events: usize) -> String {
+    match events {
+        usize::MAX => "any number, for a time".to_owned(),
+        events => events.to_string(),
+    }
 }
 
 fn yes(can: bool) -> String {

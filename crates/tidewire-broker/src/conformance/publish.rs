@@ -113,6 +113,27 @@ pub(super) async fn scanning_sees_everything_in_order(bench: Arc<dyn Bench>) {
     assert!(super::is_invalid(broker.scan(Some("no cursor of ours".into()), 10).await));
 }
 
+pub(super) async fn the_extent_goes_up_and_never_down(bench: Arc<dyn Bench>) {
+    let broker = bench.broker().await;
+    let mut before = broker.extent().await.expect("an extent");
+    assert!(!before.incarnation.is_empty());
+    for n in 0..3 {
+        publish(&*broker, vec![event("k", &format!("k-{n}")), event("l", &format!("l-{n}"))]).await;
+        let after = broker.extent().await.expect("an extent");
+        assert_eq!(after.incarnation, before.incarnation);
+        assert!(after.last >= before.last + 2, "{after:?} after {before:?}");
+        before = after;
+    }
+    if broker.features().dedupe_window_events > 0 {
+        broker.publish(vec![event("k", "k-0")]).await.remove(0).expect("published");
+        assert_eq!(broker.extent().await, Ok(before.clone()), "nothing was stored");
+    }
+    let broker = bench.reopen(broker).await;
+    let after = broker.extent().await.expect("an extent");
+    assert_eq!(after.incarnation, before.incarnation, "the same record");
+    assert!(after.last >= before.last, "{after:?} after {before:?}");
+}
+
 pub(super) async fn nothing_is_lost_under_concurrent_load(bench: Arc<dyn Bench>) {
     const PRODUCERS: usize = 16;
     const EACH: usize = 100;

@@ -4,6 +4,7 @@
 //! needs nothing of Tidewire to read them. Two headers are ours, and only where the specification's types are lost
 //! on the way: `tw-types` says which extensions are no text, `tw-data` that there is data of no length.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
@@ -191,37 +192,36 @@ pub(super) fn decode(headers: Option<&HeaderMap>, data: Bytes, stored: DateTime<
     if attributes.is_structured {
         return Envelope::from_json(&data).map_err(|error| error.to_string());
     }
-    match attributes.take("specversion").as_deref() {
-        Some("1.0") => {}
-        _ => return Err("`ce-specversion` is not 1.0".into()),
+    let extensions = attributes.extensions()?;
+    let fields = attributes.fields;
+    if fields.specversion.as_deref() != Some("1.0") {
+        return Err("`ce-specversion` is not 1.0".into());
     }
-    let source = attributes.required("source")?;
-    let subject = attributes.take("subject");
-    let key = attributes.take("partitionkey");
-    let key = key.or_else(|| subject.clone()).unwrap_or_else(|| source.clone());
-    let sequence = attributes.take("sequence").map(|text| match text.parse::<u64>() {
+    let source = required("source", fields.source)?;
+    let key = fields.partitionkey.as_deref().or(fields.subject.as_deref()).unwrap_or(&source);
+    let key = Key::new(key).map_err(|error| format!("`ce-partitionkey`: {error}"))?;
+    let sequence = fields.sequence.map(|text| match text.parse::<u64>() {
         Ok(number) if (1..=i64::MAX as u64).contains(&number) => Ok(number),
         _ => Err("`ce-sequence` is not a positive integer".to_owned()),
     });
-    let data = (!data.is_empty() || attributes.has_empty_data).then_some(data);
     let envelope = Envelope {
-        id: attributes.required("id")?,
+        id: required("id", fields.id)?,
         source,
-        ty: attributes.required("type")?.parse().map_err(|error| format!("`ce-type`: {error}"))?,
-        subject,
-        time: attributes.time("time")?.unwrap_or(stored),
-        key: Key::new(key).map_err(|error| format!("`ce-partitionkey`: {error}"))?,
-        datacontenttype: attributes.take("datacontenttype").or(attributes.content_type.take()),
-        dataschema: attributes.take("dataschema"),
-        data,
+        ty: required("type", fields.ty)?.parse().map_err(|error| format!("`ce-type`: {error}"))?,
+        subject: fields.subject,
+        time: time_of("time", fields.time)?.unwrap_or(stored),
+        key,
+        datacontenttype: fields.datacontenttype.or(attributes.content_type),
+        dataschema: fields.dataschema,
+        data: (!data.is_empty() || attributes.has_empty_data).then_some(data),
         sequence: sequence.transpose()?,
-        correlationid: attributes.take("correlationid"),
-        causationid: attributes.take("causationid"),
-        traceparent: attributes.take("traceparent"),
-        recordedtime: attributes.time("recordedtime")?,
-        expirytime: attributes.time("expirytime")?,
-        dataref: attributes.take("dataref"),
-        extensions: attributes.extensions()?,
+        correlationid: fields.correlationid,
+        causationid: fields.causationid,
+        traceparent: fields.traceparent,
+        recordedtime: time_of("recordedtime", fields.recordedtime)?,
+        expirytime: time_of("expirytime", fields.expirytime)?,
+        dataref: fields.dataref,
+        extensions,
     };
     if !attributes.is_ours {
         envelope.check().map_err(|error| error.to_string())?;
@@ -229,10 +229,56 @@ pub(super) fn decode(headers: Option<&HeaderMap>, data: Bytes, stored: DateTime<
     Ok(envelope)
 }
 
+/// The attributes that are fields of an envelope.
+#[derive(Default)]
+struct Fields {
+    specversion: Option<String>,
+    id: Option<String>,
+    source: Option<String>,
+    ty: Option<String>,
+    subject: Option<String>,
+    time: Option<String>,
+    partitionkey: Option<String>,
+    datacontenttype: Option<String>,
+    dataschema: Option<String>,
+    sequence: Option<String>,
+    correlationid: Option<String>,
+    causationid: Option<String>,
+    traceparent: Option<String>,
+    recordedtime: Option<String>,
+    expirytime: Option<String>,
+    dataref: Option<String>,
+}
+
+impl Fields {
+    fn of(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "specversion" => &mut self.specversion,
+            "id" => &mut self.id,
+            "source" => &mut self.source,
+            "type" => &mut self.ty,
+            "subject" => &mut self.subject,
+            "time" => &mut self.time,
+            "partitionkey" => &mut self.partitionkey,
+            "datacontenttype" => &mut self.datacontenttype,
+            "dataschema" => &mut self.dataschema,
+            "sequence" => &mut self.sequence,
+            "correlationid" => &mut self.correlationid,
+            "causationid" => &mut self.causationid,
+            "traceparent" => &mut self.traceparent,
+            "recordedtime" => &mut self.recordedtime,
+            "expirytime" => &mut self.expirytime,
+            "dataref" => &mut self.dataref,
+            _ => return None,
+        })
+    }
+}
+
 /// What the headers say.
 #[derive(Default)]
 struct Attributes {
-    all: Vec<(String, String)>,
+    fields: Fields,
+    others: Vec<(String, String)>,
     types: String,
     content_type: Option<String>,
     is_structured: bool,
@@ -242,24 +288,19 @@ struct Attributes {
 
 impl Attributes {
     fn read(headers: &HeaderMap) -> Result<Self, String> {
-        let mut out = Self { all: Vec::with_capacity(headers.len()), ..Self::default() };
+        let mut out = Self::default();
         for (name, values) in headers.iter() {
             let name: &str = name.as_ref();
             let value = values.first().map_or("", |value| value.as_str());
             if name.len() > 3 && name.as_bytes()[..3].eq_ignore_ascii_case(b"ce-") {
-                let attribute = name[3..].to_ascii_lowercase();
-                let value = unescape(value).map_err(|error| format!("`ce-{}`: {error}", attribute.escape_default()))?;
-                if values.len() > 1 || out.all.iter().any(|(other, _)| *other == attribute) {
-                    return Err(format!("`ce-{}` is there twice", attribute.escape_default()));
-                }
-                out.all.push((attribute, value));
+                out.attribute(&name[3..], value, values.len() == 1)?;
             } else if name.eq_ignore_ascii_case("content-type") {
                 out.is_structured = is_structured(value);
                 out.content_type = Some(unescape(value).map_err(|error| format!("`content-type`: {error}"))?);
             } else if name.eq_ignore_ascii_case(MSG_ID) {
                 out.is_ours = value.len() == 32;
             } else if name == TYPES {
-                out.types = value.to_owned();
+                value.clone_into(&mut out.types);
             } else if name == EMPTY_DATA {
                 out.has_empty_data = true;
             }
@@ -267,23 +308,32 @@ impl Attributes {
         Ok(out)
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
-        let index = self.all.iter().position(|(other, _)| other == name)?;
-        Some(self.all.swap_remove(index).1)
+    fn attribute(&mut self, name: &str, value: &str, is_single: bool) -> Result<(), String> {
+        let named = |error: &str| format!("`ce-{}`: {error}", name.escape_default());
+        let value = unescape(value).map_err(|error| named(&error))?;
+        let lower = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
+        let is_new = match self.fields.of(&lower) {
+            Some(field) => field.replace(value).is_none(),
+            None => {
+                let is_new = self.others.iter().all(|(other, _)| *other != lower);
+                self.others.push((lower.into_owned(), value));
+                is_new
+            }
+        };
+        match is_new && is_single {
+            true => Ok(()),
+            false => Err(named("it is there twice")),
+        }
     }
 
-    fn required(&mut self, name: &str) -> Result<String, String> {
-        self.take(name).filter(|value| !value.is_empty()).ok_or_else(|| format!("`ce-{name}` is missing"))
-    }
-
-    fn time(&mut self, name: &str) -> Result<Option<DateTime<Utc>>, String> {
-        let Some(text) = self.take(name) else { return Ok(None) };
-        let time = DateTime::parse_from_rfc3339(&text).map_err(|error| format!("`ce-{name}`: {error}"))?;
-        Ok(Some(time.to_utc()))
-    }
-
-    /// What is left.
+    /// What is no field.
     fn extensions(&mut self) -> Result<BTreeMap<String, Attribute>, String> {
+        if self.others.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let types: Vec<(&str, &str)> = self.types.split(',').filter_map(|one| one.split_once(':')).collect();
         let typed = |(name, text): (String, String)| {
             let kind = types.iter().find(|(other, _)| *other == name).map(|(_, kind)| *kind);
@@ -295,8 +345,18 @@ impl Attributes {
             };
             Ok((name, value))
         };
-        std::mem::take(&mut self.all).into_iter().map(typed).collect()
+        std::mem::take(&mut self.others).into_iter().map(typed).collect()
     }
+}
+
+fn required(name: &str, value: Option<String>) -> Result<String, String> {
+    value.filter(|value| !value.is_empty()).ok_or_else(|| format!("`ce-{name}` is missing"))
+}
+
+fn time_of(name: &str, value: Option<String>) -> Result<Option<DateTime<Utc>>, String> {
+    let Some(text) = value else { return Ok(None) };
+    let time = DateTime::parse_from_rfc3339(&text).map_err(|error| format!("`ce-{name}`: {error}"))?;
+    Ok(Some(time.to_utc()))
 }
 
 #[cfg(test)]

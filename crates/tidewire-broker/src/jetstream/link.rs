@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 use tidewire_core::{Backoff, BrokerError, Clock};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::options::JetStreamOptions;
 use super::unpoisoned;
@@ -18,6 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Waits between attempts to connect again: for ever.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// The server does not say which request it forbade, nor does it answer that one: what got no answer within this time
+/// after it is taken to be it. Longer than any request waits.
+const FORBIDDEN: Duration = Duration::from_secs(20);
 /// How many deliveries may wait in one subscription before more are dropped, which the readers notice: beyond what
 /// they ever ask for at once.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
@@ -26,6 +30,8 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 pub(super) struct Signs {
     /// Why the server would not have us, since when it last would.
     refused: Mutex<Option<String>>,
+    /// What it would not let us do, and when.
+    forbidden: Mutex<Option<(Instant, String)>>,
     /// How often the connection was made.
     connected: watch::Sender<u64>,
 }
@@ -40,7 +46,11 @@ impl Link {
     /// Connects. [`BrokerError::Denied`] when the server refuses the credentials; [`BrokerError::Unavailable`] when
     /// it cannot be reached.
     pub(super) async fn connect(options: &JetStreamOptions, clock: &Arc<dyn Clock>) -> Result<Self, BrokerError> {
-        let signs = Arc::new(Signs { refused: Mutex::default(), connected: watch::Sender::new(0) });
+        let signs = Arc::new(Signs {
+            refused: Mutex::default(),
+            forbidden: Mutex::default(),
+            connected: watch::Sender::new(0),
+        });
         let (addresses, login) = addresses(&options.url)?;
         let mut connect = ConnectOptions::new()
             .name(&options.name)
@@ -104,7 +114,7 @@ impl Link {
 
     /// What to answer when something did not work within its time.
     pub(super) fn unavailable(&self, what: &str) -> BrokerError {
-        match self.refusal() {
+        match self.refusal().or_else(|| self.signs.forbidden_now()) {
             Some(reason) => BrokerError::Denied(reason),
             None if self.is_up() => BrokerError::Unavailable(what.to_owned()),
             None => BrokerError::Unavailable("there is no connection to the server".into()),
@@ -114,10 +124,7 @@ impl Link {
 
 impl Signs {
     fn note(&self, event: &Event) {
-        let is_refusal = |text: &str| {
-            let text = text.to_ascii_lowercase();
-            text.contains("authorization violation") || text.contains("permissions violation")
-        };
+        let says = |text: String, what: &str| text.to_ascii_lowercase().contains(what);
         match event {
             Event::Connected => {
                 *unpoisoned(&self.refused) = None;
@@ -128,12 +135,23 @@ impl Signs {
             Event::SlowConsumer(_) => tracing::warn!("deliveries came faster than they were taken; they come again"),
             Event::LameDuckMode => tracing::info!("the NATS server is about to stop; moving to another one"),
             Event::ServerError(ServerError::AuthorizationViolation) => self.refuse("authorization violation"),
-            Event::ServerError(error) if is_refusal(&error.to_string()) => self.refuse(&error.to_string()),
-            Event::ClientError(error) if is_refusal(&error.to_string()) => self.refuse(&error.to_string()),
+            Event::ServerError(error) if says(error.to_string(), "permissions violation") => {
+                tracing::error!(%error, code = "broker.denied", "the NATS server does not let us do this");
+                *unpoisoned(&self.forbidden) = Some((Instant::now(), error.to_string()));
+            }
+            Event::ClientError(error) if says(error.to_string(), "authorization violation") => {
+                self.refuse(&error.to_string());
+            }
             Event::ServerError(error) => tracing::warn!(%error, "the NATS server reports an error"),
             Event::ClientError(error) => tracing::debug!(%error, "the NATS client reports an error"),
             _ => {}
         }
+    }
+
+    /// What was forbidden so lately that it may be why something else got no answer.
+    fn forbidden_now(&self) -> Option<String> {
+        let forbidden = unpoisoned(&self.forbidden);
+        forbidden.as_ref().filter(|(at, _)| at.elapsed() < FORBIDDEN).map(|(_, reason)| reason.clone())
     }
 
     fn refuse(&self, reason: &str) {

@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidewire_core::broker::{Extent, Features, Lag, Published, Subscribe};
-use tidewire_core::{Broker, BrokerError, Clock, Envelope, EventType, Subscription};
+use tidewire_core::{Broker, BrokerError, Clock, Envelope, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -78,15 +78,10 @@ use self::node::{BEAT, Nodes};
 pub use self::options::JetStreamOptions;
 use self::publish::Publisher;
 use self::seat::Seat;
+use crate::embedded::admin;
 
 /// The oldest server that is safe: older ones can be talked into storing elsewhere, or stopped, without a password.
 const MIN_SERVER: (u64, u64, u64) = (2, 12, 7);
-/// The longest name of a group, in bytes.
-const MAX_GROUP_BYTES: usize = 256;
-/// The most names a group may ask for.
-const MAX_NAMES: usize = 1_024;
-/// The most deliveries a group may have unacknowledged: all are in memory, and in doubt after a crash.
-const MAX_WINDOW: usize = 65_536;
 /// How long closing waits for groups to be given away.
 const MAX_GOODBYE: Duration = Duration::from_secs(5);
 /// How often at most the stream is looked after when something is wrong.
@@ -216,6 +211,17 @@ impl Shared {
         *mended = Some(Instant::now());
     }
 
+    /// Sends every member away; the groups they were in.
+    fn dismiss(&self) -> Vec<Arc<Group>> {
+        let groups: Vec<Arc<Group>> = unpoisoned(&self.groups).values().cloned().collect();
+        for group in &groups {
+            group.state().leave_all();
+            group.wake();
+            group.nudge.notify_one();
+        }
+        groups
+    }
+
     fn incarnation(&self) -> String {
         unpoisoned(&self.incarnation).clone()
     }
@@ -268,28 +274,6 @@ async fn listen(shared: Arc<Shared>) {
     }
 }
 
-/// Refuses what makes no sense.
-fn check(request: &Subscribe) -> Result<(), BrokerError> {
-    let invalid = |reason: String| Err(BrokerError::Invalid(reason));
-    let group = &request.group;
-    if group.is_empty() || group.len() > MAX_GROUP_BYTES || group.contains(char::is_control) {
-        return invalid(format!("a group's name has 1 to {MAX_GROUP_BYTES} bytes and no control characters"));
-    }
-    if request.names.len() > MAX_NAMES {
-        return invalid(format!("a group asks for at most {MAX_NAMES} names"));
-    }
-    if let Some(name) = request.names.iter().find(|name| !EventType::is_name(name)) {
-        return invalid(format!("`{}` is not the name of an event type", name.escape_default()));
-    }
-    if !(1..=MAX_WINDOW).contains(&request.max_in_flight) {
-        return invalid(format!("max_in_flight is 1 to {MAX_WINDOW}"));
-    }
-    if request.ack_wait.is_zero() {
-        return invalid("ack_wait is longer than nothing".into());
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Broker for JetStreamBroker {
     async fn publish(&self, batch: Vec<Envelope>) -> Vec<Result<Published, BrokerError>> {
@@ -304,7 +288,7 @@ impl Broker for JetStreamBroker {
 
     /// Names are those of the whole group: what was asked for last, by any process, counts.
     async fn subscribe(&self, request: Subscribe) -> Result<Box<dyn Subscription>, BrokerError> {
-        check(&request)?;
+        admin::check(&request)?;
         if self.shared.is_closed() {
             return Err(BrokerError::Closed);
         }
@@ -352,12 +336,7 @@ impl Broker for JetStreamBroker {
         if self.shared.closed.send_replace(true) {
             return;
         }
-        let groups: Vec<Arc<Group>> = unpoisoned(&self.shared.groups).values().cloned().collect();
-        for group in &groups {
-            group.state().leave_all();
-            group.wake();
-            group.nudge.notify_one();
-        }
+        let groups = self.shared.dismiss();
         let gone = async {
             for group in &groups {
                 let mut settled = group.settled.subscribe();
@@ -379,5 +358,6 @@ impl Broker for JetStreamBroker {
 impl Drop for JetStreamBroker {
     fn drop(&mut self) {
         self.shared.closed.send_replace(true);
+        self.shared.dismiss();
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::super::api::{ApiError, EXCEEDS_MAXIMUM, PublishAck, Refusal};
 use super::super::link::Link;
 use super::super::{binding, stream, subject};
-use super::{Answers, Call, Item, Limits};
+use super::{Answers, Call, Item, Limits, MAX_WAITING_CALLS};
 
 /// Bytes of publishes that may be under way at once: what a slow network and the server must hold.
 const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
@@ -101,17 +101,24 @@ impl Engine {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closing = false;
-        while !(is_closing && self.open.is_empty()) {
+        loop {
+            while let Some(Some(reply)) = self.replies.next().now_or_never() {
+                self.read(&reply);
+            }
+            for _ in 0..MAX_WAITING_CALLS {
+                match self.calls.try_recv() {
+                    Ok(call) => self.take(call),
+                    Err(_) => break,
+                }
+            }
             self.fill().await;
+            if is_closing && self.open.is_empty() {
+                return;
+            }
             tokio::select! {
                 biased;
                 reply = self.replies.next() => match reply {
-                    Some(reply) => {
-                        self.read(&reply);
-                        while let Some(Some(reply)) = self.replies.next().now_or_never() {
-                            self.read(&reply);
-                        }
-                    }
+                    Some(reply) => self.read(&reply),
                     // The client is closed for good.
                     None => return,
                 },

@@ -23,7 +23,7 @@ use super::options::JetStreamOptions;
 use super::stream;
 
 /// Calls that may wait for the engine to look at them. Who comes then waits in line.
-const MAX_WAITING_CALLS: usize = 64;
+const MAX_WAITING_CALLS: usize = 1_024;
 
 /// One answer per event.
 pub(super) type Answers = Vec<Result<Published, BrokerError>>;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tidewire_core::Broker;
 
 use super::{fresh, open, server};
-use crate::conformance::{Bench, CASES};
+use crate::conformance::{Bench, CASES, column};
 use crate::jetstream::JetStreamOptions;
 
 struct OnServer(JetStreamOptions);
@@ -35,4 +35,7 @@ async fn every_case_of_the_suite_passes() {
         }
     }
     assert!(failed.is_empty(), "failed: {failed:?}");
+    let broker = open(&fresh(server.url())).await;
+    servers::columns::keep("broker", "jetstream", &column(&broker.features()));
+    broker.close().await;
 }

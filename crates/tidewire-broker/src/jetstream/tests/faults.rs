@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use servers::{Nats, NatsCluster, NatsOptions};
+use servers::{Close, Direction, Nats, NatsCluster, NatsOptions, Proxy};
 use tidewire_core::Broker;
 use tokio::time::Instant;
 
@@ -85,6 +85,26 @@ async fn a_server_killed_again_and_again_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_or_go_silent_lose_nothing() {
+    let Some(server) = server().await else { return };
+    let proxy = Proxy::start(server.addr()).await.expect("a proxy");
+    survives(&fresh(&format!("nats://{}", proxy.addr())), 30, 150, async {
+        for round in 0..6_u64 {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            match round % 3 {
+                0 => proxy.cut(Close::Reset),
+                1 => proxy.cut_after(10_000 + 777 * round, Direction::Down),
+                _ => proxy.cut_after(10_000 + 777 * round, Direction::Up),
+            }
+        }
+        proxy.blackhole(Direction::Down);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        proxy.heal();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_whose_leader_is_killed_loses_nothing() {
     if server().await.is_none() {
         return;
@@ -93,7 +113,7 @@ async fn a_cluster_whose_leader_is_killed_loses_nothing() {
     let options = JetStreamOptions { replicas: 3, ..fresh(&cluster.url()) };
     survives(&options, 20, 150, async {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        let client = async_nats::connect(cluster.url()).await.expect("a raw connection");
+        let client = async_nats::connect(cluster.nodes()[0].url()).await.expect("a raw connection");
         let subject = format!("$JS.API.STREAM.INFO.TW_{}", options.domain);
         let answer = client.request(subject, "".into()).await.expect("an answer");
         let info: serde_json::Value = serde_json::from_slice(&answer.payload).expect("JSON");

@@ -86,7 +86,8 @@ async fn other_clients_read_our_events_and_cannot_be_deceived() {
     let broker = open(&options).await;
     let client = raw(server.url()).await;
     let mut seen = client.subscribe(format!("tw.{}.*.conformance.>", options.domain)).await.expect("a subscription");
-    client.flush().await.expect("flushed");
+    // Its answer follows the server's taking of the subscription.
+    api(&client, "INFO", json!({})).await;
     let hostile = "x\r\nNats-Rollup: all\r\nNats-TTL: 1s\r\n\r\n";
     let mut envelope = event("k", "plain-0");
     envelope.subject = Some(hostile.into());
