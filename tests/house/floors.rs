@@ -94,11 +94,21 @@ fn the_top_level_holds_only_what_belongs_there() {
     assert!(strangers.is_empty(), "at the top level, and nowhere to be found on the map: {strangers:?}");
 }
 
-/// Two providers in one process make rustls panic at the first connection.
+/// Two providers in one process make rustls panic at the first connection. OpenSSL is no provider of rustls; it
+/// may come with librdkafka, for those who ask for TLS to Kafka, and with nothing else.
 #[test]
 fn ring_is_the_only_tls_provider() {
     let lock = std::fs::read_to_string(super::top().join("Cargo.lock")).expect("Cargo.lock");
-    for unwanted in ["aws-lc-rs", "openssl-sys", "native-tls"] {
+    for unwanted in ["aws-lc-rs", "native-tls", "openssl"] {
         assert!(!lock.contains(&format!("name = \"{unwanted}\"")), "{unwanted} came into the lock file");
     }
+    let users: Vec<&str> = (lock.split("[[package]]"))
+        .filter(|package| package.contains("\n \"openssl-sys"))
+        .filter_map(|package| package.split('"').nth(1))
+        .collect();
+    assert!(users.iter().all(|user| *user == "rdkafka-sys"), "OpenSSL came with {users:?}");
+    let manifest = super::top().join("crates/tidewire-broker/Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).expect("the broker's manifest");
+    let default = manifest.lines().find(|line| line.starts_with("default = ")).expect("default features");
+    assert!(!default.contains("kafka"), "a plain build must not need librdkafka: {default}");
 }

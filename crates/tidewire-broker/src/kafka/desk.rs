@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidewire_core::BrokerError;
 use tidewire_core::broker::Extent;
 
 use super::context::Quiet;
-use super::error::{from_code, from_kafka, is_unknown_topic};
+use super::error::{from_kafka, is_unknown_topic};
 use super::options::KafkaOptions;
 use super::track::{Mark, Track};
 use super::unpoisoned;
@@ -167,19 +168,14 @@ pub(super) fn watermarks<C: ConsumerContext>(
         let asked = list.add_partition_offset(topic, *partition, which);
         asked.map_err(|failure| from_kafka("asking how far the topic reaches", &failure))?;
     }
-    let found = client.offsets_for_times(list, PATIENCE);
-    let found = found.map_err(|failure| from_kafka("asking how far the topic reaches", &failure))?;
+    let failed = |failure: &KafkaError| match failure.rdkafka_error_code() {
+        Some(code) if is_unknown_topic(code) => BrokerError::Misconfigured(format!("there is no topic `{topic}`")),
+        _ => from_kafka("asking how far the topic reaches", failure),
+    };
+    let found = client.offsets_for_times(list, PATIENCE).map_err(|failure| failed(&failure))?;
     let mut all = HashMap::new();
     for element in found.elements() {
-        if let Err(failure) = element.error() {
-            return Err(match failure.rdkafka_error_code() {
-                Some(code) if is_unknown_topic(code) => {
-                    BrokerError::Misconfigured(format!("there is no topic `{topic}`"))
-                }
-                Some(code) => from_code("asking how far the topic reaches", code),
-                None => BrokerError::Unavailable(failure.to_string()),
-            });
-        }
+        element.error().map_err(|failure| failed(&failure))?;
         if let Offset::Offset(offset) = element.offset() {
             all.insert(element.partition(), offset);
         }

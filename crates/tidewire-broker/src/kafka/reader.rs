@@ -230,6 +230,29 @@ impl Reader {
 
     /// Takes partitions over: from where the group stands.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), BrokerError> {
+        let starts = match partitions {
+            // Others changed places.
+            [] => Vec::new(),
+            _ => self.take_over(consumer, partitions)?,
+        };
+        let list = self.list(starts.into_iter());
+        let assigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&list),
+        };
+        assigned.map_err(|failure| error::from_kafka("taking partitions", &failure))?;
+        match self.paused.load(Ordering::Acquire) {
+            true => consumer.pause(&list).map_err(|failure| error::from_kafka("pausing", &failure)),
+            false => Ok(()),
+        }
+    }
+
+    /// Where to read these from, as the group left them.
+    fn take_over(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[i32],
+    ) -> Result<Vec<(i32, Option<i64>)>, BrokerError> {
         let mut asked = 0;
         let (committed, ends) = loop {
             asked += 1;
@@ -243,7 +266,7 @@ impl Reader {
                 Err(failure) => tracing::warn!(group = self.group.name, error = %failure, "asking again"),
             }
         };
-        let starts = self.group.change(|state| {
+        Ok(self.group.change(|state| {
             let window = state.max_in_flight;
             let mut starts = Vec::new();
             for element in committed.elements() {
@@ -261,17 +284,7 @@ impl Reader {
                 state.tracks.insert(partition, track);
             }
             starts
-        });
-        let list = self.list(starts.into_iter());
-        let assigned = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(&list),
-        };
-        assigned.map_err(|failure| error::from_kafka("taking partitions", &failure))?;
-        match self.paused.load(Ordering::Acquire) {
-            true => consumer.pause(&list).map_err(|failure| error::from_kafka("pausing", &failure)),
-            false => Ok(()),
-        }
+        }))
     }
 
     /// Gives partitions away: what is in hand may be finished first, as long as they are still ours.
