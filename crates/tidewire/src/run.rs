@@ -27,7 +27,8 @@ pub struct RunOptions {
     pub consume: ConsumeOptions,
     /// The effect loop.
     pub effects: EffectOptions,
-    /// What carries out effects.
+    /// What carries out effects. Without any, this process leaves effects to others: whoever takes one for which he has
+    /// no caller gives it up.
     pub callers: Vec<Arc<dyn Caller>>,
 }
 
@@ -79,7 +80,8 @@ pub struct Running {
     tasks: TaskTracker,
 }
 
-/// Starts everything `services` need: a consume loop per handler, timers, effects, their background work.
+/// Starts everything `services` need: a consume loop per handler, timers, effects (where there are callers), their
+/// background work.
 /// Routes are the gateway's business.
 pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Running {
     let stop = CancellationToken::new();
@@ -102,10 +104,12 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
         let (ports, consume) = (ports.clone(), options.consume.clone());
         supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(&ports, &handlers, &consume).run(stop));
     }
-    let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);
-    supervise(&tasks, &stop, "effects".into(), move |stop| {
-        EffectLoop::new(&effect_ports, callers.clone(), effects.clone()).run(stop)
-    });
+    if !options.callers.is_empty() {
+        let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);
+        supervise(&tasks, &stop, "effects".into(), move |stop| {
+            EffectLoop::new(&effect_ports, callers.clone(), effects.clone()).run(stop)
+        });
+    }
     let gauge_ports = ports.clone();
     supervise(&tasks, &stop, "gauges".into(), move |stop| {
         gauges::keep_reading(gauge_ports.clone(), consumers.clone(), stop)

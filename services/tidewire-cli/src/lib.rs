@@ -184,7 +184,10 @@ mod tests {
             ("tidewire status --no-config --data-dir /nonexistent/tidewire", Exit::Unavailable),
             ("tidewire status --url ftp://x", Exit::Usage),
             ("tidewire up --no-config --set store.url=mysql://localhost/x", Exit::Invalid),
-            ("tidewire status --no-config --set store.url=postgres://127.0.0.1:1/x --set broker.url=nats://127.0.0.1:1", Exit::Unavailable),
+            (
+                "tidewire status --no-config --set store.url=postgres://127.0.0.1:1/x --set broker.url=nats://127.0.0.1:1",
+                Exit::Unavailable,
+            ),
         ] {
             assert_eq!(format!("{:?}", exit_of(line)), format!("{:?}", ExitCode::from(exit)), "{line}");
         }
@@ -193,7 +196,8 @@ mod tests {
     /// Codes are string literals here: each must be in the table that `explain` prints.
     #[test]
     fn every_code_of_the_command_line_is_explained() {
-        const AREAS: [&str; 9] = ["auth", "backend", "client", "command", "event", "listen", "role", "service", "store"];
+        const AREAS: [&str; 9] =
+            ["auth", "backend", "client", "command", "event", "listen", "role", "service", "store"];
         let mut found = 0;
         let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
         while let Some(folder) = folders.pop() {

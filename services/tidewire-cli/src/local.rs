@@ -29,8 +29,9 @@ fn without_a_trace(config: &Config) -> Result<(Config, Option<TempDir>), Failure
     if !wire::is_shared(&config) || config.data_dir.exists() {
         return Ok((config, None));
     }
-    let folder = tempfile::tempdir()
-        .map_err(|error| Failure::new(Exit::Unavailable, "store.unavailable", format!("no temporary folder: {error}")))?;
+    let folder = tempfile::tempdir().map_err(|error| {
+        Failure::new(Exit::Unavailable, "store.unavailable", format!("no temporary folder: {error}"))
+    })?;
     config.data_dir = folder.path().to_owned();
     Ok((config, Some(folder)))
 }

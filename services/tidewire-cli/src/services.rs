@@ -42,8 +42,7 @@ impl Services {
         all.push(outbox_publisher::service(ports, &relays));
         // Who reads streams from their beginning: `log retire` leaves those events alone.
         let folded = vec![Folded::aggregate::<social::User>(), Folded::whole::<documents::view::Life>("documents")];
-        let operator =
-            Operator::new(ports, handlers, consume_options(config)).with_relays(relays).with_folded(folded);
+        let operator = Operator::new(ports, handlers, consume_options(config)).with_relays(relays).with_folded(folded);
         all.push(gateway::service(ports, operator.clone()));
         Ok(Self { all, operator })
     }

@@ -100,9 +100,8 @@ fn kafka(config: &Config) -> KafkaOptions {
         },
         None => ("", ""),
     };
-    let text = |first: &str, second: &str| {
-        [first, second].into_iter().find(|text| !text.is_empty()).map(ToOwned::to_owned)
-    };
+    let text =
+        |first: &str, second: &str| [first, second].into_iter().find(|text| !text.is_empty()).map(ToOwned::to_owned);
     KafkaOptions {
         brokers: hosts,
         domain: broker.domain.clone(),
