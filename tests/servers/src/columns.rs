@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::environment;
+
 /// Set to write the page anew instead of comparing with it.
 const WRITE: &str = "TIDEWIRE_WRITE_TABLES";
 
@@ -26,7 +28,7 @@ page when `TIDEWIRE_WRITE_TABLES=1` is set, and otherwise fail where it is not w
 /// When a cell differs, naming it.
 pub fn keep(port: &str, backend: &str, cells: &[(String, String)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/tidewire/docs/backends.md");
-    if std::env::var_os(WRITE).is_some() {
+    if environment::existing(WRITE).is_some() {
         return write(&path, port, backend, cells);
     }
     let page = Page::read(&std::fs::read_to_string(&path).unwrap_or_default());

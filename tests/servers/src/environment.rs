@@ -7,7 +7,7 @@ pub fn left_out(server: &str) -> bool {
     variable("TIDEWIRE_TEST_WITHOUT").is_some_and(named)
 }
 
-/// An existing server to use instead of starting one.
+/// What a variable of our own says, such as an existing server to use instead of starting one.
 pub(crate) fn existing(variable_name: &str) -> Option<String> {
     variable(variable_name)
 }
