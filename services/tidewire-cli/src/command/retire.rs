@@ -32,8 +32,11 @@ pub async fn run(client: &Client, asked: &Retire, output: &mut Output) -> Result
             output.thing(&plan, &["/until"], |_| people(&plan, "could go", span(first, until)))?;
         }
         let message = format!("{} of {} events are still needed", count(end - until.min(end)), count(span(first, end)));
-        return Err(Failure::new(Exit::Conflict, "log.held", message)
-            .hint(format!("--before {} asks only for what nobody needs", until.max(first.saturating_sub(1)) + 1)));
+        let hint = match span(first, until) {
+            0 => "let those who need them catch up; `tidewire status` shows how far they are".to_owned(),
+            _ => format!("--before {} asks only for what nobody needs", until + 1),
+        };
+        return Err(Failure::new(Exit::Conflict, "log.held", message).hint(hint));
     }
     if consent.dry_run {
         return Ok(());

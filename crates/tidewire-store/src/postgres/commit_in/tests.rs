@@ -251,7 +251,7 @@ async fn racing_writers_of_every_kind_keep_the_order_of_a_stream() {
         tokio::spawn(async move {
             for n in 0..EACH {
                 let commit = one(&format!("{name} {n}"), "k");
-                if name % 2 == 0 {
+                if name.is_multiple_of(2) {
                     store.commit(commit).await.unwrap();
                 } else {
                     let mut transaction = pool.begin().await.unwrap();

@@ -521,7 +521,7 @@ async fn late_commits_get_late_positions_and_rolled_back_ones_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_left_open_keeps_only_its_own_key_waiting() {
     let Some(rig) = rig().await else { return };
-    emit(&mut *rig.pool.acquire().await.unwrap(), "'a.b', 'old'").await.unwrap();
+    emit(&mut rig.pool.acquire().await.unwrap(), "'a.b', 'old'").await.unwrap();
     let mut open = rig.pool.begin().await.unwrap();
     // One that nobody wrote before, and one that is there.
     emit(&mut open, "'a.b', 'new'").await.unwrap();
