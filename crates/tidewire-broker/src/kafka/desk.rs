@@ -129,7 +129,9 @@ impl Desk {
         let Some(observer) = observers.get(group) else { return Ok(HashMap::new()) };
         serve(observer);
         let mut list = TopicPartitionList::new();
-        self.partitions().for_each(|partition| drop(list.add_partition(&self.topic, partition)));
+        for partition in self.partitions() {
+            list.add_partition(&self.topic, partition);
+        }
         let committed = observer.committed_offsets(list, PATIENCE);
         let committed = committed.map_err(|failure| from_kafka("asking for a group's place", &failure))?;
         let places = committed.elements().into_iter().filter_map(|element| {

@@ -136,7 +136,8 @@ impl Track {
         self.position
     }
 
-    pub(super) fn next(&self) -> i64 {
+    #[cfg(test)]
+    fn next(&self) -> i64 {
         self.next
     }
 

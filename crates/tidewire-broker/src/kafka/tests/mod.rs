@@ -1,6 +1,7 @@
 //! Against a real Kafka: the suite, and what only Kafka has. Against librdkafka's mock: faults.
 
 mod faults;
+mod rates;
 mod sharing;
 mod topic;
 
