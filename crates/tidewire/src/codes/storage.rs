@@ -79,7 +79,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "broker.full",
         "the broker holds all it may",
         "What is stored and not yet acknowledged has reached broker.retention_bytes. The broker refuses new events instead of dropping old ones. The log still accepts events; the relay publishes them later.",
-        "Find the consumer that lags with `tidewire consumers list` and correct what holds it up, or raise broker.retention_bytes if the disk has room. Publishing resumes by itself.",
+        "Find the consumer that lags with `tidewire consumers list` and correct what holds it up, or raise broker.retention_bytes (on JetStream nats.max_bytes) if the disk has room. Publishing resumes by itself. At a start, JetStream may lack the room to set nats.max_bytes aside: lower it, or raise `max_file_store` on the server.",
     ),
     e(
         "broker.corrupt",
