@@ -208,14 +208,13 @@ impl Comparison {
             return;
         }
         for keyword in ["pattern", "format"] {
-            if let Some(taken) = reader.get(keyword).and_then(Value::as_str) {
-                if writer.get(keyword).and_then(Value::as_str) != Some(taken) {
+            if let Some(taken) = reader.get(keyword).and_then(Value::as_str)
+                && writer.get(keyword).and_then(Value::as_str) != Some(taken) {
                     let what = format!(
                         "the {keyword} `{taken}` is required, and is not what is written; whether every text fits cannot be judged"
                     );
                     self.add(path, keyword_of(keyword), what);
                 }
-            }
         }
     }
 
@@ -246,11 +245,10 @@ impl Comparison {
             }
         }
         // What a map's values are is a contract as well.
-        if let (Some(taken), Some(written)) = (reader.get("additionalProperties"), writer.get("additionalProperties")) {
-            if taken.is_object() || written.is_object() {
+        if let (Some(taken), Some(written)) = (reader.get("additionalProperties"), writer.get("additionalProperties"))
+            && (taken.is_object() || written.is_object()) {
                 self.compare(&reader.below(taken), &writer.below(written), &joined(path, "*"), depth + 1);
             }
-        }
     }
 
     fn is_no_object(&self, writer: &Schema<'_>) -> bool {
@@ -272,7 +270,7 @@ impl Comparison {
             let written = written.get(index).cloned().unwrap_or_else(|| rest(writer));
             self.compare(&reader.below(&taken), &writer.below(&written), &joined(path, &index.to_string()), depth + 1);
         }
-        if reader.get("items").is_some() && !types(writer).is_some_and(|types| !types.contains("array")) {
+        if reader.get("items").is_some() && types(writer).is_none_or(|types| types.contains("array")) {
             self.compare(&reader.below(&rest(reader)), &writer.below(&rest(writer)), &joined(path, "*"), depth + 1);
         }
     }
@@ -368,11 +366,10 @@ fn written_values(writer: &Schema<'_>) -> Option<Vec<Value>> {
 
 /// Why a reader does not take one certain value.
 fn refusal(reader: &Schema<'_>, value: &Value) -> Option<(&'static str, String)> {
-    if let Some(values) = written_values(reader) {
-        if !values.contains(value) {
+    if let Some(values) = written_values(reader)
+        && !values.contains(value) {
             return Some(("enum", "but is not among the values that are taken".into()));
         }
-    }
     let own = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
