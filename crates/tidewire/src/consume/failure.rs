@@ -7,7 +7,7 @@ use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::{Commit, Consumer, Delivery, Envelope, HandlerError, Mark, Park, SchemaError, Seen, Unit};
 use tokio_util::sync::CancellationToken;
 
-use super::{ConsumeLoop, hand_back};
+use super::ConsumeLoop;
 use crate::telemetry::metrics;
 
 /// The longest reason kept with a parked event, in bytes: enough for a chain of causes, not for a dump.
@@ -84,7 +84,7 @@ impl ConsumeLoop {
             return;
         }
         let Some(attempts) = self.count(&delivery, &failure, starts, stop).await else {
-            hand_back([delivery], self.options.backoff.first);
+            self.retry(delivery, self.options.backoff.first);
             return;
         };
         if failure.error.is_transient() && attempts < self.max_attempts() {
@@ -94,7 +94,7 @@ impl ConsumeLoop {
                 attempt = attempts, code = failure.code, error = %failure.error, again_in = ?after, "handling failed"
             );
             metrics::retried(name, 1);
-            hand_back([delivery], after);
+            self.retry(delivery, after);
             return;
         }
         self.give_up(delivery, failure, attempts, stop).await;
@@ -126,17 +126,18 @@ impl ConsumeLoop {
         let (commit, parked) = match last_word {
             Some(commit) => (commit, false),
             None if self.is_parking_full(stop).await => {
-                hand_back([delivery], self.options.backoff.max);
+                self.retry(delivery, self.options.backoff.max);
                 return;
             }
             None => (self.park(envelope, &failure, attempts), true),
         };
         let outcome = self.through_outages(stop, || self.store().commit(commit.clone())).await;
         if failpoint::reach("consume.after_park") == Asked::Fail || outcome.is_none() {
-            hand_back([delivery], self.options.backoff.first);
+            self.retry(delivery, self.options.backoff.first);
             return;
         }
         if parked {
+            self.trouble(&envelope.key);
             tracing::error!(
                 consumer = name, event = envelope.id, ty = %envelope.ty, key = %envelope.key, attempts,
                 code = failure.code, error = %failure.error, "parked; what follows on this key waits behind it"

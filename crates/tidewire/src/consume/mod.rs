@@ -2,10 +2,14 @@
 //!
 //! For every batch: what the inbox knows is acknowledged; what follows a parked key is parked behind it; what
 //! may have been running when a process died runs alone, counted before it starts; the rest runs, key by key
-//! in order, and is committed together with its inbox marks. Only then is anything acknowledged.
+//! in order, and is committed together with its inbox marks. Only then is anything acknowledged. Batches overlap
+//! where that changes no order ([`batches`]).
 
+mod batches;
 mod failure;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +19,8 @@ use futures::StreamExt;
 use tidewire_core::broker::{Pulse, Subscribe};
 use tidewire_core::handler::Run;
 use tidewire_core::{
-    Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, Store, StoreError,
-    Subscription,
+    Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, ReadAhead, Store,
+    StoreError, Subscription,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +83,19 @@ pub struct ConsumeLoop {
     handlers: Semaphore,
     /// Events this loop handed back without having run them, or for reasons that are not theirs.
     untouched: Mutex<HashSet<Mark>>,
+    /// Keys of which something was handed back or set aside since the last batch was asked for.
+    troubled: Mutex<HashSet<Key>>,
+}
+
+/// A delivery, and whether an earlier run of it may have done harm.
+type Suspected = (Delivery, bool);
+
+/// What is new in a batch.
+#[derive(Default)]
+struct Fresh {
+    deliveries: Vec<Suspected>,
+    /// Keys that are parked.
+    parked: BTreeSet<Key>,
 }
 
 impl ConsumeLoop {
@@ -87,7 +104,8 @@ impl ConsumeLoop {
         let consumer = handler.consumer();
         let handlers = Semaphore::new(consumer.concurrency.unwrap_or(options.concurrency).max(1));
         let source = source.to_owned();
-        Self { ports: ports.clone(), handler, consumer, source, options, handlers, untouched: Mutex::default() }
+        let (untouched, troubled) = (Mutex::default(), Mutex::default());
+        Self { ports: ports.clone(), handler, consumer, source, options, handlers, untouched, troubled }
     }
 
     /// Runs until `stop`, then finishes what is in hand. Outages of the store or the broker are waited out.
@@ -120,51 +138,18 @@ impl ConsumeLoop {
         self.ports.broker.subscribe(request).await
     }
 
-    async fn serve(&self, subscription: &mut dyn Subscription, stop: &CancellationToken) -> Result<(), BrokerError> {
-        loop {
-            let deliveries = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                next = subscription.next(self.options.batch, self.options.batch_bytes) => next,
-            };
-            match deliveries {
-                Ok(deliveries) => self.take(deliveries, stop).await,
-                Err(BrokerError::Corrupt(reason)) => {
-                    // The broker has set the record aside; the log still holds the event.
-                    tracing::error!(
-                        consumer = self.consumer.name,
-                        code = "broker.corrupt",
-                        reason,
-                        "a record of the broker is damaged"
-                    );
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Deals with one batch: every delivery in it is acknowledged, handed back or (its broker gone) lost to be
-    /// delivered again.
-    pub(crate) async fn take(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) {
-        let pulses: Vec<Pulse> = deliveries.iter().map(Delivery::pulse).collect();
-        tokio::select! {
-            () = self.sort_and_run(deliveries, stop) => {}
-            () = keep_alive(pulses, self.options.ack_wait / 3) => {}
-        }
-    }
-
-    async fn sort_and_run(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) {
-        let Some((fresh, parked)) = self.look_up(deliveries, stop).await else { return };
+    /// Runs what is new: `ahead` is what was read ahead for the first keys.
+    async fn sort_and_run(&self, fresh: Fresh, ahead: Option<ReadAhead>, stop: &CancellationToken) {
         let mut runs: Vec<Vec<Delivery>> = Vec::new();
-        let mut suspects: Vec<Vec<(Delivery, bool)>> = Vec::new();
-        for run in by_key(fresh) {
-            let suspicions: Vec<bool> = run.iter().map(|delivery| self.is_suspect(delivery)).collect();
-            if parked.contains(&run[0].envelope.key) {
-                self.park_followers(run, stop).await;
-            } else if suspicions.contains(&true) {
-                suspects.push(run.into_iter().zip(suspicions).collect());
+        let mut suspects: Vec<Vec<Suspected>> = Vec::new();
+        for run in by_key(fresh.deliveries) {
+            let is_suspect = run.iter().any(|(_, is_suspect)| *is_suspect);
+            if run.first().is_some_and(|(delivery, _)| fresh.parked.contains(&delivery.envelope.key)) {
+                self.park_followers(run.into_iter().map(|(delivery, _)| delivery).collect(), stop).await;
+            } else if is_suspect {
+                suspects.push(run);
             } else {
-                runs.push(run);
+                runs.push(run.into_iter().map(|(delivery, _)| delivery).collect());
             }
         }
         // Alone and one after the other: whatever killed the last process must not take others with it again.
@@ -173,13 +158,14 @@ impl ConsumeLoop {
         }
         match self.consumer.run {
             Run::Batch => {
-                self.run_all(runs.into_iter().flatten().collect(), None, None, stop).await;
+                self.run_all(runs.into_iter().flatten().collect(), None, ahead, stop).await;
             }
             Run::PerKey => {
-                // Only for those that begin at once: what is read for later ones grows old.
-                let at_once = self.consumer.concurrency.unwrap_or(self.options.concurrency);
-                let first = &runs[..runs.len().min(at_once)];
-                let ahead = if first.len() > 1 { self.read_ahead(first).await } else { None };
+                let first = &runs[..runs.len().min(self.at_once())];
+                let ahead = match ahead {
+                    None if first.len() > 1 => self.read_ahead(first.iter().flatten().collect()).await,
+                    ahead => ahead,
+                };
                 let aheads = std::iter::repeat_n(ahead, first.len()).chain(std::iter::repeat(None));
                 let runs: Vec<_> = runs.into_iter().zip(aheads).collect();
                 // Handlers take turns (`handlers`); commits do not, so that they share their flushes.
@@ -192,54 +178,81 @@ impl ConsumeLoop {
         }
     }
 
-    /// Whether an earlier run of this event failed, or began and never said how it ended: a redelivery that
-    /// this loop did not bring about by handing an untouched event back. To be asked once per delivery.
-    fn is_suspect(&self, delivery: &Delivery) -> bool {
+    /// How many keys are handled at once.
+    fn at_once(&self) -> usize {
+        self.consumer.concurrency.unwrap_or(self.options.concurrency).max(1)
+    }
+
+    /// What the first runs of a batch will be about, unless it is known already or may do harm.
+    fn first_keys<'a>(&self, deliveries: &'a [Suspected]) -> Vec<&'a Delivery> {
+        let at_once = if self.consumer.run == Run::Batch { usize::MAX } else { self.at_once() };
+        let mut keys = HashSet::new();
+        let mut is_first = |delivery: &Delivery| {
+            keys.contains(&delivery.envelope.key) || keys.len() < at_once && keys.insert(delivery.envelope.key.clone())
+        };
+        deliveries.iter().filter(|(delivery, is_suspect)| !is_suspect && is_first(delivery)).map(|(d, _)| d).collect()
+    }
+
+    /// Which of these may have done harm: an earlier run failed, or began and never said how it ended. That is a
+    /// redelivery that this loop did not bring about by handing an untouched event back. To be asked once per
+    /// delivery.
+    fn suspect(&self, deliveries: Vec<Delivery>) -> Vec<Suspected> {
         let mut untouched = self.untouched.lock().unwrap_or_else(PoisonError::into_inner);
-        !untouched.remove(&Mark::of(&delivery.envelope)) && delivery.attempt > 1
+        let mut is_untouched =
+            |delivery: &Delivery| !untouched.is_empty() && untouched.remove(&Mark::of(&delivery.envelope));
+        let suspect = |delivery: Delivery| {
+            let is_suspect = !is_untouched(&delivery) && delivery.attempt > 1;
+            (delivery, is_suspect)
+        };
+        deliveries.into_iter().map(suspect).collect()
     }
 
     /// Hands back deliveries that were not tried, or whose failing says nothing about them.
     pub(crate) fn hand_back<I: IntoIterator<Item = Delivery>>(&self, deliveries: I, after: Duration) {
-        let mut untouched = self.untouched.lock().unwrap_or_else(PoisonError::into_inner);
         for delivery in deliveries {
+            let mut untouched = self.untouched.lock().unwrap_or_else(PoisonError::into_inner);
             untouched.insert(Mark::of(&delivery.envelope));
-            delivery.retry(after);
+            drop(untouched);
+            self.retry(delivery, after);
         }
     }
 
-    /// What is new to this consumer, and which of its keys are parked. `None` when told to stop meanwhile.
-    async fn look_up(
-        &self,
-        deliveries: Vec<Delivery>,
-        stop: &CancellationToken,
-    ) -> Option<(Vec<Delivery>, BTreeSet<Key>)> {
-        let marks: Vec<Mark> = deliveries.iter().map(|delivery| Mark::of(&delivery.envelope)).collect();
-        let keys: BTreeSet<Key> = deliveries.iter().map(|delivery| delivery.envelope.key.clone()).collect();
-        let keys: Vec<Key> = keys.into_iter().collect();
+    /// Hands a delivery back whose earlier run counts, to come again after `after`.
+    fn retry(&self, delivery: Delivery, after: Duration) {
+        self.trouble(&delivery.envelope.key);
+        delivery.retry(after);
+    }
+
+    /// Which of these this consumer has handled, and which of their keys are parked. `None` when told to stop
+    /// meanwhile.
+    async fn look_up(&self, deliveries: &[Suspected], stop: &CancellationToken) -> Option<(Vec<bool>, BTreeSet<Key>)> {
         let name = &self.consumer.name;
+        let marks: Vec<Mark> = deliveries.iter().map(|(delivery, _)| Mark::of(&delivery.envelope)).collect();
+        let keys: BTreeSet<&Key> = deliveries.iter().map(|(delivery, _)| &delivery.envelope.key).collect();
+        let keys: Vec<Key> = keys.into_iter().cloned().collect();
         let store = &self.ports.store;
-        let found = self
-            .through_outages(stop, || async {
-                Ok((store.seen(name, &marks).await?, store.parked_keys(name, &keys).await?))
-            })
-            .await;
+        let found = || async { Ok((store.seen(name, &marks).await?, store.parked_keys(name, &keys).await?)) };
+        self.through_outages(stop, found).await
+    }
+
+    /// What is new to this consumer, by what was looked up; the rest is acknowledged. Nothing, if that failed.
+    fn drop_seen(&self, deliveries: Vec<Suspected>, found: Option<(Vec<bool>, BTreeSet<Key>)>) -> Fresh {
         let Some((seen, parked)) = found else {
-            self.hand_back(deliveries, Duration::ZERO);
-            return None;
+            self.hand_back(deliveries.into_iter().map(|(delivery, _)| delivery), Duration::ZERO);
+            return Fresh::default();
         };
         let mut fresh = Vec::with_capacity(deliveries.len());
         let mut duplicates = 0;
-        for (delivery, seen) in deliveries.into_iter().zip(seen) {
+        for ((delivery, is_suspect), seen) in deliveries.into_iter().zip(seen) {
             if seen {
                 duplicates += 1;
                 delivery.ack();
             } else {
-                fresh.push(delivery);
+                fresh.push((delivery, is_suspect));
             }
         }
-        metrics::duplicates(name, duplicates);
-        Some((fresh, parked))
+        metrics::duplicates(&self.consumer.name, duplicates);
+        Fresh { deliveries: fresh, parked }
     }
 
     /// Parks what follows on a parked key. If the key is free again by the time of the commit, the events are
@@ -326,23 +339,16 @@ impl ConsumeLoop {
     }
 }
 
-/// Hands deliveries back whose earlier run counts, to come again after `after`.
-pub(crate) fn hand_back(deliveries: impl IntoIterator<Item = Delivery>, after: Duration) {
-    for delivery in deliveries {
-        delivery.retry(after);
-    }
-}
-
 /// Deliveries grouped by key, keys in the order of their first delivery, each key in order.
-fn by_key(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+fn by_key(deliveries: Vec<Suspected>) -> Vec<Vec<Suspected>> {
     let mut at = std::collections::HashMap::new();
-    let mut runs: Vec<Vec<Delivery>> = Vec::new();
-    for delivery in deliveries {
+    let mut runs: Vec<Vec<Suspected>> = Vec::new();
+    for (delivery, is_suspect) in deliveries {
         let index = *at.entry(delivery.envelope.key.clone()).or_insert_with(|| {
             runs.push(Vec::new());
             runs.len() - 1
         });
-        runs[index].push(delivery);
+        runs[index].push((delivery, is_suspect));
     }
     runs
 }

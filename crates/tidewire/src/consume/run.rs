@@ -11,7 +11,7 @@ use tidewire_core::{Committed, Delivery, Envelope, HandlerError, Key, Mark, Read
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
-use super::{ConsumeLoop, envelopes, hand_back};
+use super::{ConsumeLoop, Fresh, Suspected, envelopes};
 use crate::telemetry::metrics;
 
 /// How often a run is done again at once after losing a race, before its events are handed back.
@@ -53,7 +53,7 @@ impl ConsumeLoop {
                 }
                 // Some were handled by somebody else meanwhile: drop those, run the others again.
                 Ok(Committed::Duplicate) => {
-                    let fresh = self.drop_seen(done, stop).await;
+                    let fresh = self.drop_done(done, stop).await;
                     waiting.push_front(fresh);
                 }
                 Err(StoreError::Conflict(conflict)) => {
@@ -88,7 +88,7 @@ impl ConsumeLoop {
 
     /// Runs events of one key one by one. Those whose earlier run failed, or may have been under way when a
     /// process died, are counted before they start.
-    pub(super) async fn run_singly(&self, run: Vec<(Delivery, bool)>, stop: &CancellationToken) {
+    pub(super) async fn run_singly(&self, run: Vec<Suspected>, stop: &CancellationToken) {
         let mut run = run.into_iter();
         for (delivery, is_suspect) in run.by_ref() {
             let done = match is_suspect {
@@ -116,7 +116,7 @@ impl ConsumeLoop {
             .await
             .flatten();
         let Some(starts) = counted else {
-            hand_back([delivery], Duration::ZERO);
+            self.retry(delivery, Duration::ZERO);
             return false;
         };
         if starts > self.max_attempts() {
@@ -132,8 +132,8 @@ impl ConsumeLoop {
 
     /// Lets the handler read with one look-up what several runs need. `None` where it cannot: then each run
     /// reads for itself.
-    pub(super) async fn read_ahead(&self, runs: &[Vec<Delivery>]) -> Option<ReadAhead> {
-        let events: Vec<&Envelope> = runs.iter().flatten().map(|delivery| &delivery.envelope).collect();
+    pub(super) async fn read_ahead(&self, deliveries: Vec<&Delivery>) -> Option<ReadAhead> {
+        let events: Vec<&Envelope> = deliveries.into_iter().map(|delivery| &delivery.envelope).collect();
         let mut unit = self.unit();
         self.prepare(&events, &mut unit).await.then(|| unit.into_read_ahead())
     }
@@ -237,15 +237,14 @@ impl ConsumeLoop {
         }
     }
 
-    async fn drop_seen(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) -> Vec<Delivery> {
-        match self.look_up(deliveries, stop).await {
-            None => Vec::new(),
-            Some((fresh, parked)) => {
-                let (behind, fresh) = fresh.into_iter().partition(|delivery| parked.contains(&delivery.envelope.key));
-                self.hand_back::<Vec<Delivery>>(behind, Duration::ZERO);
-                fresh
-            }
-        }
+    async fn drop_done(&self, deliveries: Vec<Delivery>, stop: &CancellationToken) -> Vec<Delivery> {
+        let deliveries: Vec<Suspected> = deliveries.into_iter().map(|delivery| (delivery, false)).collect();
+        let found = self.look_up(&deliveries, stop).await;
+        let Fresh { deliveries, parked } = self.drop_seen(deliveries, found);
+        let fresh = deliveries.into_iter().map(|(delivery, _)| delivery);
+        let (behind, fresh) = fresh.partition(|delivery| parked.contains(&delivery.envelope.key));
+        self.hand_back::<Vec<Delivery>>(behind, Duration::ZERO);
+        fresh
     }
 
     /// The commit failed for a reason that is no race. Nothing was written, or (unknown) the inbox will say so
