@@ -15,6 +15,8 @@ pub(super) struct Arrival {
     /// How often the consumer delivered it, this time included.
     pub handouts: u32,
     pub slot: usize,
+    /// When it was stored, by the server's clock, in nanoseconds since the epoch.
+    pub stored: i64,
     /// Where the server takes answers to it.
     pub ack: Subject,
     /// The event, or why it is none.
@@ -48,13 +50,14 @@ pub(super) fn read(message: Message, domain: &str) -> Option<Arrival> {
     let Message { subject, reply, payload, headers, length, .. } = message;
     let ack = reply?;
     let Row { handouts, seq, delivery, nanos } = row(ack.as_str())?;
-    let stored = DateTime::from_timestamp_nanos(nanos);
     let (slot, envelope) = match subject::bucket(domain, &subject) {
-        Some(bucket) => (roll::slot_of(bucket), binding::decode(headers.as_ref(), payload, stored)),
+        Some(bucket) => {
+            (roll::slot_of(bucket), binding::decode(headers.as_ref(), payload, DateTime::from_timestamp_nanos(nanos)))
+        }
         // Not under any bucket: nobody's, so it does not matter whose.
         None => (0, Err(format!("the subject {} is none of ours", subject.escape_debug()))),
     };
-    Some(Arrival { seq, delivery, handouts, slot, ack, envelope, size: length })
+    Some(Arrival { seq, delivery, handouts, slot, stored: nanos, ack, envelope, size: length })
 }
 
 #[cfg(test)]

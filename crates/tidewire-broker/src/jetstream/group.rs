@@ -46,6 +46,8 @@ pub(super) struct Own {
     pub reader: Arc<str>,
     /// Below it everything was done before, but `expected`.
     below: u64,
+    /// When the newest below it was stored, where that is known.
+    newest: i64,
     /// What was open and did not come yet: sequence, handouts.
     expected: BTreeMap<u64, u32>,
     doubt: u64,
@@ -58,6 +60,8 @@ struct Releasing {
     since: Instant,
     /// Where the reader stood then.
     next: u64,
+    /// When the newest below that was stored; 0 where that is not known.
+    newest: i64,
     delivered: u64,
 }
 
@@ -71,6 +75,8 @@ pub(super) struct Progress {
     pub filters: Vec<String>,
     /// Everything below it in the stream came.
     next: u64,
+    /// When the newest of that was stored.
+    newest: i64,
     /// Deliveries that came.
     pub delivered: u64,
 }
@@ -131,24 +137,10 @@ pub(super) struct Broken;
 
 impl Group {
     pub(super) fn new(name: &str, shared: Arc<Shared>) -> Self {
-        let state = State {
-            hand: Hand::new(MIN_IN_FLIGHT, Duration::from_secs(30)),
-            open: BTreeMap::new(),
-            slots: std::array::from_fn(|_| None),
-            readers: HashMap::new(),
-            answers: Vec::new(),
-            members: HashMap::new(),
-            next_member: 0,
-            asked_names: None,
-            names: BTreeSet::new(),
-            broken: BTreeSet::new(),
-            denied: None,
-            ended: false,
-        };
         Self {
             name: name.to_owned(),
             shared,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new()),
             changed: Notify::new(),
             room: Notify::new(),
             answered: Notify::new(),
@@ -179,6 +171,23 @@ impl Group {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            hand: Hand::new(MIN_IN_FLIGHT, Duration::from_secs(30)),
+            open: BTreeMap::new(),
+            slots: std::array::from_fn(|_| None),
+            readers: HashMap::new(),
+            answers: Vec::new(),
+            members: HashMap::new(),
+            next_member: 0,
+            asked_names: None,
+            names: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            denied: None,
+            ended: false,
+        }
+    }
+
     /// A member comes.
     pub(super) fn join(&mut self, request: &Subscribe) -> u64 {
         self.next_member += 1;
@@ -247,11 +256,43 @@ impl State {
                 return Err(Broken);
             }
             progress.delivered += 1;
-            let is_new = arrival.seq >= progress.next;
-            progress.next = progress.next.max(arrival.seq + 1);
-            self.arrive_one(reader, arrival, is_new, now);
+            let is_old = arrival.seq < progress.next && arrival.stored <= progress.newest;
+            let was_old = arrival.seq < progress.next && !is_old;
+            progress.newest = progress.newest.max(arrival.stored);
+            if was_old || self.is_of_another_past(reader, &arrival) {
+                self.rewind(reader, arrival.seq);
+            }
+            if let Some(progress) = self.readers.get_mut(reader) {
+                progress.next = progress.next.max(arrival.seq + 1);
+            }
+            self.arrive_one(reader, arrival, !is_old, now);
         }
         Ok(())
+    }
+
+    /// Whether this lies where everything was done before, and yet was stored later than all of that.
+    fn is_of_another_past(&self, reader: &Arc<str>, arrival: &Arrival) -> bool {
+        let own = self.slots[arrival.slot].as_ref().filter(|own| own.reader == *reader);
+        own.is_some_and(|own| arrival.seq < own.below && own.newest > 0 && arrival.stored > own.newest)
+    }
+
+    /// The server lost the end of the stream and stored other events in its place: from `seq` on nothing is known of
+    /// what this reader reads. What is here of that has either gone, or comes again right after.
+    fn rewind(&mut self, reader: &Arc<str>, seq: u64) {
+        tracing::error!(seq, code = "broker.corrupt", "the server lost stored events and went on in their place");
+        let mut slots = [false; SLOTS];
+        for (slot, own) in self.slots.iter_mut().enumerate() {
+            if let Some(own) = own.as_mut().filter(|own| own.reader == *reader) {
+                own.below = own.below.min(seq);
+                own.expected.retain(|open, _| *open < seq);
+                slots[slot] = true;
+            }
+        }
+        self.hand.revoke(|spot| spot.seq >= seq && slots[spot.slot]);
+        self.open.retain(|open_seq, open| *open_seq < seq || !slots[open.slot]);
+        if let Some(progress) = self.readers.get_mut(reader) {
+            progress.next = progress.next.min(seq);
+        }
     }
 
     fn arrive_one(&mut self, reader: &Arc<str>, arrival: Arrival, is_new: bool, now: Instant) {
@@ -268,7 +309,10 @@ impl State {
         let Some(own) = own else { return self.answers.push(done) };
         if own.releasing.is_some() {
             // Whoever has the slot next reads it again. While nobody has it, the server counts it as waiting.
-            return if has_members { self.answers.push(done) } else { () };
+            if has_members {
+                self.answers.push(done);
+            }
+            return;
         }
         let expected = own.expected.remove(&seq);
         let is_doubtful = seq <= own.doubt;
@@ -314,6 +358,7 @@ impl State {
             let own = Own {
                 reader: reader.clone(),
                 below: place.next,
+                newest: place.newest,
                 expected: place.open.into_iter().collect(),
                 doubt: place.doubt,
                 releasing: None,
@@ -327,9 +372,9 @@ impl State {
     /// Reads what it reads anyway through another consumer; everything in hand stays there.
     pub(super) fn replace(&mut self, reader: &Arc<str>, slots: &[usize], start: u64) {
         for slot in slots {
-            let next = self.next_of(*slot);
+            let (next, newest) = (self.next_of(*slot), self.newest_of(*slot));
             if let Some(own) = &mut self.slots[*slot] {
-                own.below = own.below.max(next);
+                (own.below, own.newest) = (own.below.max(next), newest);
                 own.reader = reader.clone();
             }
         }
@@ -337,7 +382,7 @@ impl State {
     }
 
     fn add_reader(&mut self, reader: &Arc<str>, start: u64) {
-        let progress = Progress { running: None, start, filters: Vec::new(), next: 0, delivered: 0 };
+        let progress = Progress { running: None, start, filters: Vec::new(), next: 0, newest: 0, delivered: 0 };
         self.readers.insert(reader.clone(), progress);
     }
 
@@ -356,12 +401,20 @@ impl State {
         own.below.max(own.releasing.map_or(read, |releasing| releasing.next))
     }
 
+    /// When the newest event below [`State::next_of`] was stored.
+    fn newest_of(&self, slot: usize) -> i64 {
+        let Some(own) = &self.slots[slot] else { return 0 };
+        let read = self.readers.get(&own.reader).map_or(0, |progress| progress.newest);
+        own.releasing.map_or(own.newest.max(read), |releasing| releasing.newest)
+    }
+
     /// Where a slot stands now.
     pub(super) fn place(&self, slot: usize) -> Place {
         let Some(own) = &self.slots[slot] else { return Place::default() };
         let in_hand = self.open.iter().filter(|(_, open)| open.slot == slot).map(|(seq, open)| (*seq, open.attempts));
         let open: BTreeMap<u64, u32> = own.expected.iter().map(|(seq, n)| (*seq, *n)).chain(in_hand).collect();
-        let place = Place { next: self.next_of(slot), open: open.into_iter().collect(), doubt: own.doubt };
+        let (next, newest) = (self.next_of(slot), self.newest_of(slot));
+        let place = Place { next, newest, open: open.into_iter().collect(), doubt: own.doubt };
         place.bounded()
     }
 
@@ -373,8 +426,9 @@ impl State {
         }
         let progress = self.readers.get(&own.reader);
         let (next, delivered) = progress.map_or((0, 0), |progress| (progress.next, progress.delivered));
+        let newest = self.newest_of(slot);
         if let Some(own) = &mut self.slots[slot] {
-            own.releasing = Some(Releasing { since: Instant::now(), next, delivered });
+            own.releasing = Some(Releasing { since: Instant::now(), next, newest, delivered });
         }
         self.keep_back();
     }
@@ -411,8 +465,9 @@ impl State {
             if let Some(releasing) = &mut own.releasing
                 && *own.reader == *reader
                 && releasing.delivered == delivered
+                && releasing.next < upto + 1
             {
-                releasing.next = releasing.next.max(upto + 1);
+                (releasing.next, releasing.newest) = (upto + 1, 0);
             }
         }
     }
@@ -470,3 +525,6 @@ impl Desk for Group {
         self.state().hand.progress(token, Instant::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,6 +307,7 @@ impl Group {
         let reader = self.new_reader();
         let mut slots = Vec::with_capacity(claimed.len());
         let mut known = std::collections::BTreeMap::new();
+        let last = self.last().await?;
         for slot in claimed {
             let there = &plan.roll.slots[slot];
             let mut place = there.place.clone();
@@ -317,7 +318,7 @@ impl Group {
                 let (floor, delivered) = known.get(last).copied().unwrap_or_default();
                 place = place.taken_over(floor, delivered);
             }
-            slots.push((slot, place));
+            slots.push((slot, place.within(last)));
         }
         for (slot, place) in &slots {
             let there = &mut plan.roll.slots[*slot];
@@ -338,8 +339,14 @@ impl Group {
             Some(info) if info.num_ack_pending == 0 => (info.delivered.stream_seq + 1, info.delivered.stream_seq),
             Some(info) => (info.ack_floor.stream_seq + 1, info.delivered.stream_seq),
             // Never made, or deleted: the place at the beginning is all that is known, and anything may have run.
-            None => (0, shared.api.stream(&shared.stream, None).await?.map_or(0, |info| info.state.last_seq)),
+            None => (0, self.last().await?),
         })
+    }
+
+    /// Where the stream ends.
+    async fn last(&self) -> Result<u64, BrokerError> {
+        let info = self.shared.api.stream(&self.shared.stream, None).await?;
+        Ok(info.ok_or_else(|| BrokerError::Unavailable("there is no stream".into()))?.state.last_seq)
     }
 
     fn new_reader(&self) -> Arc<str> {

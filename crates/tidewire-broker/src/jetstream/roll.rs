@@ -29,6 +29,9 @@ pub(super) fn buckets(slots: impl IntoIterator<Item = usize>) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub next: u64,
+    /// When the newest event below it was stored, in nanoseconds since the epoch; 0 where that is not known.
+    #[serde(default)]
+    pub newest: i64,
     /// Ascending: (sequence, how often it was handed out and came back).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<(u64, u32)>,
@@ -39,7 +42,7 @@ pub(super) struct Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self { next: 1, open: Vec::new(), doubt: 0 }
+        Self { next: 1, newest: 0, open: Vec::new(), doubt: 0 }
     }
 }
 
@@ -59,11 +62,22 @@ impl Place {
         self
     }
 
+    /// Cut to a stream that ends at `last`: it cannot go on beyond, unless the server lost what was there.
+    pub(super) fn within(mut self, last: u64) -> Self {
+        if self.next > last.saturating_add(1) {
+            tracing::error!(next = self.next, last, code = "broker.corrupt", "the server lost stored events");
+            self.next = last + 1;
+            self.open.retain(|(seq, _)| *seq <= last);
+        }
+        self
+    }
+
     /// Where a slot stands whose reader had its place here, and of whose deliveries the server says: up to
     /// `delivered`, and acknowledged without a gap below `floor`.
     pub(super) fn taken_over(&self, floor: u64, delivered: u64) -> Self {
         Self {
             next: self.next.max(floor),
+            newest: if floor > self.next { 0 } else { self.newest },
             open: self.open.iter().copied().filter(|(seq, _)| *seq >= floor).collect(),
             doubt: self.doubt.max(delivered),
         }
@@ -174,20 +188,20 @@ mod tests {
 
     #[test]
     fn a_place_taken_over_forgets_nothing_open() {
-        let place = Place { next: 100, open: vec![(10, 2), (50, 0)], doubt: 0 };
+        let place = Place { next: 100, newest: 7, open: vec![(10, 2), (50, 0)], doubt: 0 };
         assert_eq!(place.start(), 10);
         // Its reader has not come to the first of them.
         assert_eq!(place.taken_over(10, 9), Place { doubt: 9, ..place.clone() });
         // It has acknowledged the first.
-        assert_eq!(place.taken_over(11, 60), Place { next: 100, open: vec![(50, 0)], doubt: 60 });
+        assert_eq!(place.taken_over(11, 60), Place { next: 100, newest: 7, open: vec![(50, 0)], doubt: 60 });
         // It has gone on.
-        assert_eq!(place.taken_over(120, 130), Place { next: 120, open: vec![], doubt: 130 });
+        assert_eq!(place.taken_over(120, 130), Place { next: 120, newest: 0, open: vec![], doubt: 130 });
         assert_eq!(Place::default().start(), 1);
     }
 
     #[test]
     fn too_much_that_is_open_comes_again_rather_than_not() {
-        let place = Place { next: 9_000, open: (1..=2_000).map(|n| (n * 2, 0)).collect(), doubt: 0 };
+        let place = Place { next: 9_000, newest: 0, open: (1..=2_000).map(|n| (n * 2, 0)).collect(), doubt: 0 };
         let cut = place.clone().bounded();
         assert_eq!((cut.next, cut.open.len(), cut.doubt), (2_050, MAX_OPEN, 8_999));
         assert!(place.open.iter().all(|(seq, _)| *seq >= cut.next || cut.open.iter().any(|(open, _)| open == seq)));

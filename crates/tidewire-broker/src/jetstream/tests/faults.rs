@@ -58,13 +58,12 @@ async fn survives(options: &JetStreamOptions, keys: usize, each: usize, hurt: im
         }
         (stored, cursor) = (stored + page.len(), next);
     }
+    consumer.close().await;
+    publisher.close().await;
     let audit = audit.lock().unwrap();
     println!("{} events, {} handled twice; drained after {drained:?}", audit.handled.len(), audit.duplicates());
     assert_eq!(audit.inversions, [""; 0]);
     assert_eq!(stored, keys * each, "each is stored once");
-    drop(audit);
-    consumer.close().await;
-    publisher.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -79,6 +79,7 @@ async fn members_that_come_and_go_keep_every_key_in_order() {
         broker.close().await;
     }
     steady.close().await;
+    publisher.close().await;
     let audit = audit.lock().unwrap();
     let duplicates = audit.duplicates();
     println!(
@@ -87,7 +88,6 @@ async fn members_that_come_and_go_keep_every_key_in_order() {
     );
     assert!(joins >= 3 && by_others > 100, "those who came and went did their share");
     assert_eq!(audit.inversions, [""; 0]);
-    publisher.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
