@@ -7,6 +7,7 @@ mod bench;
 mod cli;
 mod conformance;
 mod crash;
+mod fault;
 mod flow;
 mod house;
 mod support;

@@ -1,10 +1,11 @@
-//! An auditor of its own: opens what a process left behind and looks every event up.
+//! An auditor of its own: looks every event up, in the log, on the broker and in the inboxes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde_json::Value;
 use tidewire::store::Selection;
+use tidewire::{Key, Mark, Ports};
 
 use super::process::Instance;
 use super::world::open;
@@ -24,25 +25,18 @@ pub async fn consumers(instance: &Instance) -> Vec<(String, Vec<String>)> {
 pub async fn audit(dir: &Path, consumers: &[(String, Vec<String>)]) -> u64 {
     assert!(consumers.len() >= 8, "the services do consume: {consumers:?}");
     let ports = open(dir).await;
+    let events = audit_ports(&ports, consumers).await;
+    ports.broker.close().await;
+    ports.store.close().await;
+    events
+}
+
+/// Audits log, broker and inboxes once everything has settled. Answers how many events the log holds.
+pub async fn audit_ports(ports: &Ports, consumers: &[(String, Vec<String>)]) -> u64 {
+    let held = held(ports).await;
     let head = ports.store.head().await.expect("a head");
-    let mut held: HashSet<(String, String)> = HashSet::new();
-    let mut cursor = None;
-    loop {
-        let (page, next) = ports.broker.scan(cursor, 1_000).await.expect("a page");
-        if page.is_empty() {
-            break;
-        }
-        for envelope in page {
-            assert!(
-                held.insert((envelope.source.clone(), envelope.id.clone())),
-                "twice on the broker: {}",
-                envelope.id
-            );
-        }
-        cursor = next;
-    }
     let mut selection = Selection { limit: 1_000, ..Selection::default() };
-    let mut versions = std::collections::HashMap::new();
+    let mut versions = HashMap::new();
     loop {
         let page = ports.store.read(&selection).await.expect("a page");
         let Some(last) = page.last() else { break };
@@ -53,7 +47,7 @@ pub async fn audit(dir: &Path, consumers: &[(String, Vec<String>)]) -> u64 {
             let version = versions.entry(recorded.envelope.key.clone()).or_insert(0);
             *version += 1;
             assert_eq!(recorded.envelope.sequence, Some(*version), "versions are gapless per key");
-            let mark = (recorded.envelope.source.clone(), recorded.envelope.id.clone());
+            let mark = Mark::of(&recorded.envelope);
             assert!(held.contains(&mark), "lost on the way to the broker: {mark:?}");
         }
         selection.after = next;
@@ -63,7 +57,29 @@ pub async fn audit(dir: &Path, consumers: &[(String, Vec<String>)]) -> u64 {
         let lost = ports.store.unhandled(consumer, names, head, 10).await.expect("an answer");
         assert!(lost.is_empty(), "{consumer} never handled {lost:?}");
     }
-    ports.broker.close().await;
-    ports.store.close().await;
     head.0
+}
+
+/// What the broker holds: in order per key, and once where the broker recognises what it holds.
+async fn held(ports: &Ports) -> HashSet<Mark> {
+    let recognises = ports.broker.features().dedupe_window_events > 0;
+    let mut held = HashSet::new();
+    let mut versions: HashMap<Key, u64> = HashMap::new();
+    let mut cursor = None;
+    loop {
+        let (page, next) = ports.broker.scan(cursor, 1_000).await.expect("a page");
+        if page.is_empty() {
+            return held;
+        }
+        for envelope in page {
+            if !held.insert(Mark::of(&envelope)) {
+                assert!(!recognises, "twice on the broker: {}", envelope.id);
+                continue;
+            }
+            let version = envelope.sequence.expect("events of the log have a version");
+            let before = versions.insert(envelope.key.clone(), version).unwrap_or(0);
+            assert!(before < version, "{} is out of order on the broker: {version} after {before}", envelope.key);
+        }
+        cursor = next;
+    }
 }

@@ -2,7 +2,9 @@
 
 pub mod auditor;
 pub mod event;
+pub mod ground;
 pub mod handlers;
+pub mod load;
 pub mod poison;
 pub mod process;
 pub mod smtp;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -53,7 +54,7 @@ pub async fn run_in(dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Finished
     }
 }
 
-/// `tidewire up` as a process.
+/// `tidewire up`, or `tidewire run`, as a process.
 pub struct Instance {
     child: Child,
     pub url: String,
@@ -63,11 +64,21 @@ pub struct Instance {
 impl Instance {
     /// Starts it on a data directory. `Err` holds its log if it ended before it was ready.
     pub async fn up(dir: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start(&["up"], dir, env).await
+    }
+
+    /// `tidewire run` with these roles instead. The data directory is its own, whatever it shares with others.
+    pub async fn run(roles: &[&str], dir: &Path, env: &[(String, String)]) -> Result<Self, String> {
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::start(&[&["run"], roles].concat(), dir, &env).await
+    }
+
+    async fn start(args: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
         tidewire::install_tls();
         let log = dir.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let data = dir.to_str().expect("UTF-8");
-        let mut command = command(&["up", "--data-dir", data, "--listen", "127.0.0.1:0"]);
+        let mut command = command(&[args, &["--data-dir", data, "--listen", "127.0.0.1:0"]].concat());
         command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(file);
         let mut child = command.spawn().expect("it starts");
         let pid = child.id().expect("it has an id");
@@ -102,12 +113,26 @@ impl Instance {
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        if let Some(pid) = self.child.id() {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
         ended.unwrap_or_else(|_| panic!("it did not end: {}", self.log())).expect("a status")
+    }
+
+    /// SIGSTOP: it does nothing at all, and does not know.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.child.id() {
+            let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// What it logged, in all its lives.

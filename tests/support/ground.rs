@@ -1,0 +1,128 @@
+//! The ground a test stands on: where the servers of the store and the broker are. Ports are opened on it as often as there are
+//! processes, real ones or loops in this one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire::consume::ConsumeOptions;
+use tidewire::relay::{Relay, RelayOptions};
+use tidewire::run::{RunOptions, Running, start};
+use tidewire::{Backoff, Broker, Clock, Ports, Service, SystemClock};
+use tidewire_broker::{JetStreamBroker, JetStreamOptions};
+use tidewire_store::{PostgresOptions, PostgresStore};
+
+use super::handlers::Tally;
+
+/// How long a drain may take.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Where the broker is.
+#[derive(Clone)]
+pub enum BrokerAt {
+    /// JetStream.
+    JetStream(JetStreamOptions),
+    /// Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(tidewire_broker::KafkaOptions),
+}
+
+/// Where both are.
+#[derive(Clone)]
+pub struct Ground {
+    /// The URL of a database on PostgreSQL.
+    pub database: String,
+    pub broker: BrokerAt,
+}
+
+impl Ground {
+    /// PostgreSQL and one JetStream node, with members that are missed soon.
+    pub fn on_jetstream(database: String, url: &str) -> Self {
+        Self { database, broker: BrokerAt::JetStream(soon_missed(url)) }
+    }
+
+    /// PostgreSQL and a JetStream cluster of three, the same otherwise.
+    pub fn on_cluster(database: String, url: &str) -> Self {
+        Self { database, broker: BrokerAt::JetStream(JetStreamOptions { replicas: 3, ..soon_missed(url) }) }
+    }
+
+    /// Opens ports, as a process does when it starts.
+    pub async fn open(&self) -> Ports {
+        tidewire::install_tls();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = PostgresStore::open(PostgresOptions::new(&self.database), clock.clone()).await;
+        let store = Arc::new(store.expect("the store opens"));
+        Ports { store, broker: self.open_broker(clock.clone()).await, clock }
+    }
+
+    /// The same for a real process.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let broker = match &self.broker {
+            BrokerAt::JetStream(options) => options.url.clone(),
+            #[cfg(feature = "kafka")]
+            BrokerAt::Kafka(options) => format!("kafka://{}", options.brokers),
+        };
+        vec![("TIDEWIRE_STORE_URL".into(), self.database.clone()), ("TIDEWIRE_BROKER_URL".into(), broker)]
+    }
+
+    async fn open_broker(&self, clock: Arc<dyn Clock>) -> Arc<dyn Broker> {
+        match &self.broker {
+            BrokerAt::JetStream(options) => {
+                JetStreamBroker::open(options.clone(), clock).await.expect("the broker opens")
+            }
+            #[cfg(feature = "kafka")]
+            BrokerAt::Kafka(options) => {
+                tidewire_broker::KafkaBroker::open(options.clone(), clock).await.expect("the broker opens")
+            }
+        }
+    }
+}
+
+/// Where a silent server and a silent member are given up soon: tests have no patience.
+fn soon_missed(url: &str) -> JetStreamOptions {
+    JetStreamOptions {
+        url: url.to_owned(),
+        member_ttl: Duration::from_secs(3),
+        ack_timeout: Duration::from_secs(2),
+        ..JetStreamOptions::default()
+    }
+}
+
+/// As much as a process: loops on ports of their own.
+pub struct Member {
+    pub ports: Ports,
+    running: Running,
+}
+
+impl Member {
+    /// One that consumes under this name.
+    pub async fn consuming(ground: &Ground, name: &'static str) -> Self {
+        Self::start(ground.open().await, vec![Service::new("tests").handler(Tally::new(name))])
+    }
+
+    /// One that relays.
+    pub async fn relaying(ground: &Ground, options: RelayOptions) -> Self {
+        let ports = ground.open().await;
+        let relay = Relay::new(&ports, options);
+        Self::start(ports, vec![Service::new("relay").background("relay", |stop| relay.run(stop))])
+    }
+
+    fn start(ports: Ports, services: Vec<Service>) -> Self {
+        let options = RunOptions { consume: steadfast(), effects: Default::default(), callers: Vec::new() };
+        Self { running: start(&ports, services, options), ports }
+    }
+
+    /// Ends it, as SIGTERM would.
+    pub async fn end(self) {
+        assert!(self.running.shutdown(DRAIN).await, "the drain kept its deadline");
+    }
+}
+
+/// Options under which faults of servers are survived: as many attempts as usual, and soon.
+fn steadfast() -> ConsumeOptions {
+    ConsumeOptions {
+        backoff: Backoff::new(Duration::from_millis(20), Duration::from_millis(500)),
+        handler_timeout: Duration::from_secs(5),
+        ack_wait: Duration::from_secs(10),
+        ..ConsumeOptions::default()
+    }
+}
