@@ -1,6 +1,14 @@
 //! What is taken of what a reader brings, and where slots stand.
 
-use super::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewire_core::broker::Subscribe;
+use tokio::time::Instant;
+
+use super::super::arrival::Arrival;
+use super::super::roll::{Place, SLOTS};
+use super::{State, Wish};
 use crate::conformance::event;
 
 /// A state with all slots, read by `reader` from the beginning.
@@ -16,7 +24,7 @@ fn reading(reader: &Arc<str>, place: &Place) -> State {
 /// The `delivery`-th delivery: what lies at `seq`, stored at that time unless otherwise said.
 fn arrival(delivery: u64, seq: u64, stored: i64) -> Arrival {
     let envelope = event("k", &format!("k-{seq}@{stored}"));
-    let slot = super::super::roll::slot_of(envelope.key.bucket());
+    let slot = crate::jetstream::roll::slot_of(envelope.key.bucket());
     let ack = format!("ack.{delivery}").into();
     Arrival { seq, delivery, handouts: 1, slot, ack, stored, envelope: Ok(envelope), size: 100 }
 }
