@@ -27,14 +27,7 @@ async fn members_of_a_group_on_kafka_come_and_go() {
     needs!("kafka", "postgres");
     let postgres = shared_postgres().await;
     let kafka = servers::kafka().await.unwrap_or_else(|missing| panic!("{missing}"));
-    let options = tidewire_broker::KafkaOptions {
-        brokers: kafka.brokers().to_owned(),
-        domain: "members".into(),
-        partitions: 8,
-        ..Default::default()
-    };
-    let broker = crate::support::ground::BrokerAt::Kafka(options);
-    come_and_go(&Ground { database: postgres.database().await, broker }).await;
+    come_and_go(&Ground::on_kafka(postgres.database().await, kafka.brokers(), "members")).await;
 }
 
 async fn come_and_go(ground: &Ground) {

@@ -1,6 +1,8 @@
 //! Faults of real servers: killed, paused, cut off, wiped, full, under load. After each an auditor compares what was
 //! accepted with what became of it: nothing is lost, no effect is doubled, order per key is kept.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod members;
 mod nats;
 mod network;

@@ -45,6 +45,19 @@ impl Ground {
         Self { database, broker: BrokerAt::JetStream(JetStreamOptions { replicas: 3, ..soon_missed(url) }) }
     }
 
+    /// PostgreSQL and Kafka, with a topic of this domain: few partitions, which change hands soon.
+    #[cfg(feature = "kafka")]
+    pub fn on_kafka(database: String, brokers: &str, domain: &str) -> Self {
+        let options = tidewire_broker::KafkaOptions {
+            brokers: brokers.to_owned(),
+            domain: domain.to_owned(),
+            partitions: 8,
+            publish_timeout: Duration::from_secs(6),
+            ..Default::default()
+        };
+        Self { database, broker: BrokerAt::Kafka(options) }
+    }
+
     /// Opens ports, as a process does when it starts.
     pub async fn open(&self) -> Ports {
         tidewire::install_tls();

@@ -8,8 +8,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use super::within;
-
 /// How long a process may take to be ready, on a machine that compiles beside it.
 const START: Duration = Duration::from_secs(60);
 
@@ -82,22 +80,25 @@ impl Instance {
         command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(file);
         let mut child = command.spawn().expect("it starts");
         let pid = child.id().expect("it has an id");
-        let url = within(START, "the process is ready or gone", || {
-            let gone = child.try_wait().expect("a child").is_some();
-            let url = announced(dir, pid);
-            async move {
-                if gone {
-                    return Some(None);
+        let ready = async {
+            loop {
+                if child.try_wait().expect("a child").is_some() {
+                    return None;
                 }
-                let url = url?;
-                let ready = reqwest::get(format!("{url}/readyz")).await.ok()?.status().is_success();
-                ready.then_some(Some(url))
+                if let Some(url) = announced(dir, pid)
+                    && let Ok(answer) = reqwest::get(format!("{url}/readyz")).await
+                    && answer.status().is_success()
+                {
+                    return Some(url);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-        })
-        .await;
-        match url {
-            Some(url) => Ok(Self { child, url, log }),
-            None => Err(std::fs::read_to_string(&log).unwrap_or_default()),
+        };
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        match tokio::time::timeout(START, ready).await {
+            Ok(Some(url)) => Ok(Self { child, url, log }),
+            Ok(None) => Err(said()),
+            Err(_) => panic!("{args:?} is not ready within {START:?}: {}", said()),
         }
     }
 
