@@ -148,6 +148,7 @@ impl Dawdling {
             cpu_seconds: 0.001,
             transactions: 2,
             class: Class::Disk,
+            latency: None,
         }
     }
 }
