@@ -39,6 +39,9 @@ pub(super) struct Tenure<'a> {
     saved: SaveCursor,
     renewed: Instant,
     pub(super) failures: u32,
+    /// What follows on a position, read while what comes before it was being published. Only of use while that is
+    /// where the cursor is.
+    ahead: Option<(Position, Vec<Recorded>)>,
 }
 
 /// The cursor in the store, which may lag behind: it only decides how much is published again.
@@ -56,7 +59,7 @@ impl<'a> Tenure<'a> {
     pub(super) fn new(relay: &'a Relay, epoch: u64, since: Instant, cursor: Cursor) -> Self {
         let saved = SaveCursor { at: cursor.position, stale: false, begun: Instant::now(), running: None };
         let fence = Fence { lease: relay.lease_name(), epoch };
-        Self { relay, fence, cursor, watch: Watch::default(), saved, renewed: since, failures: 0 }
+        Self { relay, fence, cursor, watch: Watch::default(), saved, renewed: since, failures: 0, ahead: None }
     }
 
     /// Looks at the record when that is due, then publishes one batch, or waits for one.
@@ -67,7 +70,10 @@ impl<'a> Tenure<'a> {
             // The record cannot be looked at, so nothing may be published behind what it may have lost.
             return Ok(());
         }
-        let batch = self.read().await?;
+        let batch = match self.ahead.take() {
+            Some((after, batch)) if after == self.cursor.position && !batch.is_empty() => batch,
+            _ => self.read().await?,
+        };
         if failpoint::reach("relay.after_read") == Asked::Fail {
             return Err(StoreError::Unavailable("failpoint".into()));
         }
@@ -86,23 +92,30 @@ impl<'a> Tenure<'a> {
         self.save(false).await
     }
 
-    async fn read(&mut self) -> Result<Vec<Recorded>, StoreError> {
+    fn selection(&self, after: Position) -> Selection {
         let options = &self.relay.options;
-        let selection = Selection {
-            after: self.cursor.position,
-            buckets: self.relay.buckets(),
-            limit: options.batch,
-            ..Selection::default()
-        };
-        let ports = &self.relay.ports;
-        let head = ports.store.head().await?;
-        let batch = ports.store.read(&selection).await?;
-        if batch.is_empty() && options.shard.1 > 1 {
+        Selection { after, buckets: self.relay.buckets(), limit: options.batch, ..Selection::default() }
+    }
+
+    async fn read(&mut self) -> Result<Vec<Recorded>, StoreError> {
+        let store = &self.relay.ports.store;
+        let head = store.head().await?;
+        let batch = store.read(&self.selection(self.cursor.position)).await?;
+        if batch.is_empty() && self.relay.options.shard.1 > 1 {
             // Nothing of ours up to the head that was there before the read.
             self.cursor.position = self.cursor.position.max(head);
         }
         self.gauge(head);
         Ok(batch)
+    }
+
+    /// Reads on behind a full batch: where one was full there is likely more. Whatever goes wrong here goes wrong again
+    /// when it is read in its turn.
+    async fn read_ahead(&self, last: Position, is_full: bool) -> Option<(Position, Vec<Recorded>)> {
+        if !is_full {
+            return None;
+        }
+        Some((last, self.relay.ports.store.read(&self.selection(last)).await.ok()?))
     }
 
     /// Behind the cursor, not behind what was read: a batch that the broker refuses is waiting, too.
@@ -113,10 +126,15 @@ impl<'a> Tenure<'a> {
     /// Publishes a batch, and moves the cursor over what the broker has acknowledged without a gap. What failed
     /// stays behind the cursor and is published again, in order.
     async fn publish(&mut self, batch: Vec<Recorded>, stop: &CancellationToken) -> Result<(), StoreError> {
+        let last = batch.last().map(|recorded| recorded.position).unwrap_or_default();
+        let is_full = batch.len() >= self.relay.options.batch;
         let (positions, envelopes): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|recorded| (recorded.position, recorded.envelope)).unzip();
         let begun = Instant::now();
-        let answers = self.offer(envelopes).await;
+        let broker = Arc::clone(&self.relay.ports.broker);
+        let (answers, ahead) = tokio::join!(broker.publish(envelopes), self.read_ahead(last, is_full));
+        self.ahead = ahead;
+        self.count(&answers);
         if begun.elapsed() > UNUSUAL {
             // A client that connects again by itself does not tell: the broker may have come back with less.
             self.watch.soon();
@@ -146,13 +164,17 @@ impl<'a> Tenure<'a> {
     /// Hands events to the broker, and counts what it stored.
     pub(super) async fn offer(&mut self, envelopes: Vec<Envelope>) -> Vec<Result<Published, BrokerError>> {
         let answers = self.relay.ports.broker.publish(envelopes).await;
+        self.count(&answers);
+        answers
+    }
+
+    fn count(&mut self, answers: &[Result<Published, BrokerError>]) {
         let stored = answers.iter().filter(|answer| matches!(answer, Ok(published) if !published.duplicate)).count();
         self.cursor.witness.store(stored as u64);
         metrics::published(answers.iter().filter(|answer| answer.is_ok()).count() as u64);
         for _ in answers.iter().filter(|answer| answer.is_err()) {
             metrics::publish_failed();
         }
-        answers
     }
 
     /// An event was not taken: waits before the next try.

@@ -61,6 +61,8 @@ impl Tenure<'_> {
                     return Ok(());
                 }
                 self.answer_request(stop).await?;
+                // While batches are read ahead nobody else asks how far the log is.
+                self.gauge(self.relay.ports.store.head().await?);
                 self.watch.looked = Some(Instant::now());
                 Ok(())
             }
