@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tidewire_core::{Broker, SystemClock};
 
 use super::{KafkaBroker, KafkaOptions};
-use crate::conformance::{Bench, CASES};
+use crate::conformance::{Bench, CASES, column};
 
 /// Options for a domain of its own on the shared server; `None` where the tests are to do without Kafka.
 async fn fresh(partitions: u32) -> Option<KafkaOptions> {
@@ -72,4 +72,8 @@ async fn passes_the_suite() {
         }
     }
     assert!(failed.is_empty(), "{} of {} cases failed: {failed:?}", failed.len(), CASES.len());
+    let Some(options) = fresh(1).await else { return };
+    let broker = open(&options).await;
+    servers::columns::keep("broker", "kafka", &column(&broker.features()));
+    broker.close().await;
 }
