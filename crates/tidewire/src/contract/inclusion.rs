@@ -209,12 +209,13 @@ impl Comparison {
         }
         for keyword in ["pattern", "format"] {
             if let Some(taken) = reader.get(keyword).and_then(Value::as_str)
-                && writer.get(keyword).and_then(Value::as_str) != Some(taken) {
-                    let what = format!(
-                        "the {keyword} `{taken}` is required, and is not what is written; whether every text fits cannot be judged"
-                    );
-                    self.add(path, keyword_of(keyword), what);
-                }
+                && writer.get(keyword).and_then(Value::as_str) != Some(taken)
+            {
+                let what = format!(
+                    "the {keyword} `{taken}` is required, and is not what is written; whether every text fits cannot be judged"
+                );
+                self.add(path, keyword_of(keyword), what);
+            }
         }
     }
 
@@ -246,9 +247,10 @@ impl Comparison {
         }
         // What a map's values are is a contract as well.
         if let (Some(taken), Some(written)) = (reader.get("additionalProperties"), writer.get("additionalProperties"))
-            && (taken.is_object() || written.is_object()) {
-                self.compare(&reader.below(taken), &writer.below(written), &joined(path, "*"), depth + 1);
-            }
+            && (taken.is_object() || written.is_object())
+        {
+            self.compare(&reader.below(taken), &writer.below(written), &joined(path, "*"), depth + 1);
+        }
     }
 
     fn is_no_object(&self, writer: &Schema<'_>) -> bool {
@@ -367,9 +369,10 @@ fn written_values(writer: &Schema<'_>) -> Option<Vec<Value>> {
 /// Why a reader does not take one certain value.
 fn refusal(reader: &Schema<'_>, value: &Value) -> Option<(&'static str, String)> {
     if let Some(values) = written_values(reader)
-        && !values.contains(value) {
-            return Some(("enum", "but is not among the values that are taken".into()));
-        }
+        && !values.contains(value)
+    {
+        return Some(("enum", "but is not among the values that are taken".into()));
+    }
     let own = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

@@ -8,9 +8,8 @@ use tempfile::TempDir;
 use tidewire_core::broker::{Extent, Features, Lag, Published, Subscribe};
 use tidewire_core::handler::{Consumer, HandlerError};
 use tidewire_core::{
-    Aggregate, Append, Broker, BrokerError, Commit, Context, DocumentWrite, Draft, Envelope, Event, EventType, Expect, ExpectDocument, Handler, Key,
-    ManualClock, Mark, Position, Seen, StoreError, Subscription,
-    event_set,
+    Aggregate, Append, Broker, BrokerError, Commit, Context, DocumentWrite, Draft, Envelope, Event, EventType, Expect,
+    ExpectDocument, Handler, Key, ManualClock, Mark, Position, Seen, StoreError, Subscription, event_set,
 };
 use tidewire_store::{SqliteOptions, SqliteStore};
 
