@@ -37,6 +37,8 @@ pub struct Single<'a> {
     pub orders: Orders,
     pub timing: Timing,
     pub clients: usize,
+    /// Whether the limit draws all keys alike: its clients then hardly ever wait for each other's streams.
+    pub alike: bool,
 }
 
 impl Single<'_> {
@@ -103,8 +105,9 @@ impl Single<'_> {
         });
         let ty = ORDER_PLACED;
         let (name, version) = (ty.name(), ty.version());
+        let draw = if self.alike { format!("random(1, {KEYS})") } else { format!("random_zipfian(1, {KEYS}, {ZIPF})") };
         format!(
-            "\\set k random_zipfian(1, {KEYS}, {ZIPF})
+            "\\set k {draw}
 with locked as (
   insert into tidewire.stream as s (key, version) values ('order/' || :k::text, 1)
   on conflict (key) do update set version = s.version + 1 returning key, version

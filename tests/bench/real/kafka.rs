@@ -137,7 +137,7 @@ impl Node {
             let reader: BaseConsumer = config.create()?;
             let mut count = 0;
             for partition in 0..PARTITIONS {
-                let (low, high) = reader.fetch_watermarks(&topic, partition, PATIENCE)?;
+                let (low, high) = watermarks(&reader, &topic, partition)?;
                 count += (high - low).unsigned_abs();
             }
             anyhow::Ok(count)
@@ -169,6 +169,18 @@ impl Node {
         }
         broker.close().await;
         Ok(events)
+    }
+}
+
+/// The ends of a partition: a topic that was just made may have no leaders yet.
+fn watermarks(reader: &BaseConsumer, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match reader.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(found) => return Ok(found),
+            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => std::thread::sleep(POLL),
+        }
     }
 }
 

@@ -186,11 +186,14 @@ impl Bench<'_> {
 
     async fn appends(&mut self, cluster: &Cluster) {
         let (place, orders, timing) = (self.place, self.orders.clone(), self.timing());
-        for clients in [1, 8, 32] {
+        for (clients, alike) in [(1, false), (8, false), (32, false), (32, true)] {
             if self.options.wants("b9a") {
-                let what = format!("append to PostgreSQL, one event a commit, {clients} clients; limit: pgbench");
-                let sides = append::Single { cluster, place, orders: orders.clone(), timing, clients };
-                self.rate(&format!("B9a-{clients}"), what, self.target(0.8), sides).await;
+                let id = format!("B9a-{clients}{}", if alike { "-alike" } else { "" });
+                let keys = if alike { ", all keys alike" } else { "" };
+                let what = format!("append to PostgreSQL, one event a commit, {clients} clients; limit: pgbench{keys}");
+                let target = self.target(0.8).filter(|_| !alike);
+                let sides = append::Single { cluster, place, orders: orders.clone(), timing, clients, alike };
+                self.rate(&id, what, target, sides).await;
             }
         }
         for (id, indexed) in [("B9b", false), ("B9b-indexed", true)] {
