@@ -29,7 +29,7 @@ use crate::real::load::{DEADLINE, Load, no_transactions, timed, within};
 
 /// Callers of the product, and how many events each hands over at once.
 const CALLERS: u64 = 8;
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// Events under way at once on the raw side: as many.
 const WINDOW: usize = CALLERS as usize * BATCH;
 /// The product's partitions.
@@ -52,7 +52,7 @@ struct Node {
 impl Bench<'_> {
     /// Publishing and consuming.
     pub(super) async fn on_kafka(&mut self) -> anyhow::Result<()> {
-        let node = Node::start(self.place, self.orders.clone(), self.timing()).await?;
+        let node = Node::start(self.place, self.orders.clone(), self.patient()).await?;
         self.took_part("Apache Kafka 4.4".into());
         if self.options.wants("kafka-publish") {
             let what =
