@@ -9,5 +9,6 @@ mod conformance;
 mod crash;
 mod fault;
 mod flow;
+mod foreign;
 mod house;
 mod support;

@@ -3,8 +3,14 @@
 use serde::{Deserialize, Serialize};
 use tidewire::{Aggregate, CommandError, Commands, DocumentWrite, ExpectDocument, Key, StoreError};
 
+use crate::flow::on_every_ground;
 use crate::support::event::{Counted, Counting};
 use crate::support::world::World;
+
+on_every_ground! {
+    racing_commands_never_decide_on_the_same_state_twice,
+    what_goes_alongside_is_committed_with_the_events_or_not_at_all,
+}
 
 /// Counts to a limit.
 #[derive(Default, Serialize, Deserialize)]
@@ -37,9 +43,7 @@ impl Aggregate for Counter {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn racing_commands_never_decide_on_the_same_state_twice() {
-    let world = World::new().await;
+async fn racing_commands_never_decide_on_the_same_state_twice(world: World) {
     // Two sets of commands, as two processes would have: they know nothing of each other's turns.
     let sides = [Commands::<Counter>::new(&world.ports, "/tests"), Commands::<Counter>::new(&world.ports, "/tests")];
     let key = Key::of("counter", "a");
@@ -63,9 +67,7 @@ async fn racing_commands_never_decide_on_the_same_state_twice() {
     assert!(world.ports.store.snapshot("counter#1", &key).await.unwrap().is_some());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_goes_alongside_is_committed_with_the_events_or_not_at_all() {
-    let world = World::new().await;
+async fn what_goes_alongside_is_committed_with_the_events_or_not_at_all(world: World) {
     let commands = Commands::<Counter>::new(&world.ports, "/tests");
     let key = Key::of("counter", "a");
     let alongside = |events: &[Counting]| {

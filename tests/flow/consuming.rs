@@ -3,9 +3,18 @@
 use tidewire::handler::Run;
 use tidewire::{Consumer, Context, Envelope, EventType, Handler, HandlerError, Service, async_trait};
 
+use crate::flow::on_every_ground;
 use crate::support::event::counted;
 use crate::support::handlers::{Count, Tally, tallied};
 use crate::support::world::World;
+
+on_every_ground! {
+    every_event_reaches_every_consumer_once_and_in_order,
+    a_consumer_that_comes_late_gets_everything,
+    transient_failures_change_neither_order_nor_count,
+    a_panic_takes_nobody_with_it,
+    what_was_read_ahead_and_has_changed_since_is_read_again,
+}
 
 const KEYS: u64 = 20;
 const EACH: u64 = 30;
@@ -23,9 +32,7 @@ async fn assert_complete(world: &World, name: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_event_reaches_every_consumer_once_and_in_order() {
-    let world = World::new().await;
+async fn every_event_reaches_every_consumer_once_and_in_order(world: World) {
     let mut batch = Tally::new("tally.batch");
     batch.run = Run::Batch;
     let services = vec![Service::new("tests").handler(Tally::new("tally.keys")).handler(batch)];
@@ -37,14 +44,12 @@ async fn every_event_reaches_every_consumer_once_and_in_order() {
     life.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_comes_late_gets_everything() {
-    let world = World::new().await;
+async fn a_consumer_that_comes_late_gets_everything(world: World) {
     let life = world.run(vec![Service::new("tests").handler(Tally::new("tally.early"))]);
     fill(&world).await;
     life.settled().await;
     life.end().await;
-    let world = world_again(world).await;
+    let world = world.again().await;
     let life =
         world.run(vec![Service::new("tests").handler(Tally::new("tally.early")).handler(Tally::new("tally.late"))]);
     life.settled().await;
@@ -53,16 +58,7 @@ async fn a_consumer_that_comes_late_gets_everything() {
     life.end().await;
 }
 
-/// The stores were closed by the end of a life.
-async fn world_again(world: World) -> World {
-    let dir = world.dir.clone();
-    drop(world);
-    World { ports: crate::support::world::open(dir.path()).await, dir }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn transient_failures_change_neither_order_nor_count() {
-    let world = World::new().await;
+async fn transient_failures_change_neither_order_nor_count(world: World) {
     let failures = Count::default();
     let flaky = {
         let failures = failures.clone();
@@ -83,9 +79,7 @@ async fn transient_failures_change_neither_order_nor_count() {
     life.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_takes_nobody_with_it() {
-    let world = World::new().await;
+async fn a_panic_takes_nobody_with_it(world: World) {
     let panicky = Tally::new("tally.panicky").behaving(|event, _| {
         assert!(event.key != "3" || event.n != 5, "this event is poison");
         Ok(())
@@ -126,9 +120,7 @@ impl Handler for Total {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_ahead_and_has_changed_since_is_read_again() {
-    let world = World::new().await;
+async fn what_was_read_ahead_and_has_changed_since_is_read_again(world: World) {
     fill(&world).await;
     let life = world.run(vec![Service::new("tests").handler(Total)]);
     life.settled().await;

@@ -7,10 +7,15 @@ use tidewire::effects::{CallError, Caller};
 use tidewire::handler::Consumer;
 use tidewire::{Call, Context, Effect, Envelope, Event, Handler, HandlerError, Service, Timer};
 
+use crate::flow::on_every_ground;
 use crate::support::event::{Counted, counted};
 use crate::support::eventually;
 use crate::support::handlers::Count;
 use crate::support::world::{World, quick};
+
+on_every_ground! {
+    an_effect_keeps_its_key_through_every_retry,
+}
 
 /// Asks for a mail per event, and a timer that asks for another.
 struct Mailing;
@@ -65,9 +70,7 @@ impl Caller for Outside {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_effect_keeps_its_key_through_every_retry() {
-    let world = World::new().await;
+async fn an_effect_keeps_its_key_through_every_retry(world: World) {
     let outside = Arc::new(Outside::default());
     let life = world.run_with(vec![Service::new("tests").handler(Mailing)], quick(), vec![outside.clone()]);
     world.append((1..=5).map(|n| counted(&world.ports, &n.to_string(), n)).collect()).await;

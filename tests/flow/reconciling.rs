@@ -1,20 +1,24 @@
 //! A broker that lost what it had acknowledged: everything not handled is delivered all the same.
+//!
+//! On the embedded broker only, whose files are the test's own. Servers are wiped under load in `tests/fault`: nobody
+//! wipes one that other tests use.
 
 use tidewire::Service;
 
 use crate::support::event::counted;
 use crate::support::handlers::{Tally, tallied};
-use crate::support::world::{World, open};
+use crate::support::world::{Place, World};
 
 /// The same log, and a broker whose files are gone.
 async fn without_its_broker(world: World) -> World {
-    std::fs::remove_dir_all(world.dir.path().join("broker")).expect("the broker's files were there");
-    World { ports: open(world.dir.path()).await, dir: world.dir }
+    let Place::Folder(dir) = &world.place else { panic!("files are wiped only here") };
+    std::fs::remove_dir_all(dir.path().join("broker")).expect("the broker's files were there");
+    world.again().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_broker_gets_everything_again_and_nothing_is_handled_twice() {
-    let world = World::new().await;
+    let world = World::embedded().await;
     let append = async |world: &World, from: u64, to: u64| {
         for n in from..=to {
             world.append((0..10).map(|key| counted(&world.ports, &key.to_string(), n)).collect()).await;
@@ -27,7 +31,7 @@ async fn a_wiped_broker_gets_everything_again_and_nothing_is_handled_twice() {
     life.end().await;
 
     // Published, and handled by nobody.
-    let world = World { ports: open(world.dir.path()).await, dir: world.dir };
+    let world = world.again().await;
     let life = world.run(Vec::new());
     append(&world, 21, 40).await;
     crate::support::eventually("the relay has published all of them", || async {

@@ -1,18 +1,25 @@
 //! The relay: everything, in order per key, and one holder at a time.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use tidewire::Service;
 use tidewire::relay::{Relay, RelayOptions};
+use tidewire::{Mark, Service};
 use tokio_util::sync::CancellationToken;
 
+use crate::flow::on_every_ground;
+use crate::support::auditor::audit_ports;
 use crate::support::event::counted;
+use crate::support::eventually;
 use crate::support::handlers::{Tally, tallied};
 use crate::support::world::World;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn relays_take_over_from_each_other_and_lose_nothing() {
-    let world = World::new().await;
+on_every_ground! {
+    relays_take_over_from_each_other_and_lose_nothing,
+    shards_share_the_keys_and_may_be_cut_anew,
+}
+
+async fn relays_take_over_from_each_other_and_lose_nothing(world: World) {
     let life = world.run(vec![Service::new("tests").handler(Tally::new("tally"))]);
     // Beside the relay of the world, others that come and go.
     let options = RelayOptions { lease_ttl: Duration::from_millis(300), batch: 7, ..RelayOptions::default() };
@@ -39,9 +46,7 @@ async fn relays_take_over_from_each_other_and_lose_nothing() {
     life.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn shards_share_the_keys_and_may_be_cut_anew() {
-    let world = World::new().await;
+async fn shards_share_the_keys_and_may_be_cut_anew(world: World) {
     let fill = async |from: u64| {
         for n in from..from + 20 {
             world.append((0..50).map(|key| counted(&world.ports, &key.to_string(), n)).collect()).await;
@@ -58,19 +63,23 @@ async fn shards_share_the_keys_and_may_be_cut_anew() {
             .collect();
         fill(from).await;
         let head = world.ports.store.head().await.unwrap().0;
-        crate::support::eventually("all of the log is on the broker", || async {
-            let (mut held, mut cursor) = (0, None);
-            loop {
-                let (page, next) = world.ports.broker.scan(cursor, 1_000).await.ok()?;
-                if page.is_empty() {
-                    return (held == head).then_some(());
-                }
-                held += page.len() as u64;
-                cursor = next;
-            }
-        })
-        .await;
+        eventually("all of the log is on the broker", || async { (held(&world).await? == head).then_some(()) }).await;
         stop.cancel();
         futures::future::join_all(relays).await;
+    }
+    // Also that each key lies there in order.
+    assert_eq!(audit_ports(&world.ports, &[]).await, 60 * 50);
+}
+
+/// How many different events the broker holds.
+async fn held(world: &World) -> Option<u64> {
+    let (mut held, mut cursor) = (HashSet::new(), None);
+    loop {
+        let (page, next) = world.ports.broker.scan(cursor, 1_000).await.ok()?;
+        if page.is_empty() {
+            return Some(held.len() as u64);
+        }
+        held.extend(page.iter().map(Mark::of));
+        cursor = next;
     }
 }

@@ -16,6 +16,9 @@ use super::handlers::Tally;
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// What a stream on the shared JetStream reserves: more than any test fills.
+const STREAM_BYTES: u64 = 64 << 20;
+
 /// Where the broker is.
 #[derive(Clone)]
 pub enum BrokerAt {
@@ -58,6 +61,34 @@ impl Ground {
         Self { database, broker: BrokerAt::Kafka(options) }
     }
 
+    /// A fresh database and a stream of its own on the servers that all tests share; `None` where they are left out.
+    /// The stream is small: each reserves its bytes.
+    pub async fn on_shared_jetstream() -> Option<Self> {
+        let database = shared_database("nats").await?;
+        let nats = servers::nats().await.unwrap_or_else(|missing| panic!("{missing}"));
+        let options =
+            JetStreamOptions { domain: domain_of(&database), max_bytes: STREAM_BYTES, ..soon_missed(nats.url()) };
+        Some(Self { database, broker: BrokerAt::JetStream(options) })
+    }
+
+    /// The same with a topic of its own on Kafka.
+    #[cfg(feature = "kafka")]
+    pub async fn on_shared_kafka() -> Option<Self> {
+        let database = shared_database("kafka").await?;
+        let kafka = servers::kafka().await.unwrap_or_else(|missing| panic!("{missing}"));
+        let domain = domain_of(&database);
+        Some(Self::on_kafka(database, kafka.brokers(), &domain))
+    }
+
+    /// What this installation is called on its broker.
+    pub fn domain(&self) -> &str {
+        match &self.broker {
+            BrokerAt::JetStream(options) => &options.domain,
+            #[cfg(feature = "kafka")]
+            BrokerAt::Kafka(options) => &options.domain,
+        }
+    }
+
     /// Opens ports, as a process does when it starts.
     pub async fn open(&self) -> Ports {
         tidewire::install_tls();
@@ -69,12 +100,20 @@ impl Ground {
 
     /// The same for a real process.
     pub fn env(&self) -> Vec<(String, String)> {
-        let broker = match &self.broker {
-            BrokerAt::JetStream(options) => options.url.clone(),
+        let own = match &self.broker {
+            BrokerAt::JetStream(options) => [
+                ("TIDEWIRE_BROKER_URL", options.url.clone()),
+                ("TIDEWIRE_NATS__MAX_BYTES", format!("{}MiB", options.max_bytes >> 20)),
+            ],
             #[cfg(feature = "kafka")]
-            BrokerAt::Kafka(options) => format!("kafka://{}", options.brokers),
+            BrokerAt::Kafka(options) => [
+                ("TIDEWIRE_BROKER_URL", format!("kafka://{}", options.brokers)),
+                ("TIDEWIRE_KAFKA__PARTITIONS", options.partitions.to_string()),
+            ],
         };
-        vec![("TIDEWIRE_STORE_URL".into(), self.database.clone()), ("TIDEWIRE_BROKER_URL".into(), broker)]
+        let common =
+            [("TIDEWIRE_STORE_URL", self.database.clone()), ("TIDEWIRE_BROKER__DOMAIN", self.domain().to_owned())];
+        common.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     async fn open_broker(&self, clock: Arc<dyn Clock>) -> Arc<dyn Broker> {
@@ -88,6 +127,23 @@ impl Ground {
             }
         }
     }
+}
+
+/// A fresh database on the server that all tests share; `None`, and a word about it, where that server or the other one
+/// is left out.
+async fn shared_database(other: &str) -> Option<String> {
+    if let Some(server) = ["postgres", other].into_iter().find(|server| servers::left_out(server)) {
+        println!("left out: {server}");
+        return None;
+    }
+    let postgres = servers::postgres().await.unwrap_or_else(|missing| panic!("{missing}"));
+    Some(postgres.database().await)
+}
+
+/// A domain that nobody else has: the name of a database that nobody else has.
+fn domain_of(database: &str) -> String {
+    let (_, name) = database.rsplit_once('/').expect("the URL of a database");
+    name.split('?').next().unwrap_or(name).to_owned()
 }
 
 /// Where a silent server and a silent member are given up soon: tests have no patience.

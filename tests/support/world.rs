@@ -1,4 +1,4 @@
-//! A store and a broker in a temporary folder, with services running on them.
+//! A store and a broker, in a temporary folder or on servers, with services running on them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +15,20 @@ use tidewire_broker::embedded::{EmbeddedBroker, EmbeddedOptions};
 use tidewire_store::{SqliteOptions, SqliteStore};
 
 use super::eventually;
+use super::ground::Ground;
 
-/// A folder with the embedded backends open in it.
+/// A store and a broker of a test's own, open.
 pub struct World {
     pub ports: Ports,
-    pub dir: Arc<TempDir>,
+    pub place: Place,
+}
+
+/// Where a world is.
+pub enum Place {
+    /// The embedded backends in a folder.
+    Folder(TempDir),
+    /// PostgreSQL and a broker's server.
+    Servers(Ground),
 }
 
 /// Services running in a world.
@@ -29,10 +38,34 @@ pub struct Life {
 }
 
 impl World {
-    /// A fresh one.
-    pub async fn new() -> Self {
-        let dir = Arc::new(TempDir::new().expect("a temporary folder"));
-        Self { ports: open(dir.path()).await, dir }
+    /// A fresh one on the embedded backends.
+    pub async fn embedded() -> Self {
+        Self::at(Place::Folder(TempDir::new().expect("a temporary folder"))).await
+    }
+
+    /// A fresh one on PostgreSQL and JetStream; `None` where they are left out.
+    pub async fn jetstream() -> Option<Self> {
+        Some(Self::at(Place::Servers(Ground::on_shared_jetstream().await?)).await)
+    }
+
+    /// A fresh one on PostgreSQL and Kafka; `None` where they are left out.
+    #[cfg(feature = "kafka")]
+    pub async fn kafka() -> Option<Self> {
+        Some(Self::at(Place::Servers(Ground::on_shared_kafka().await?)).await)
+    }
+
+    async fn at(place: Place) -> Self {
+        let ports = match &place {
+            Place::Folder(dir) => open(dir.path()).await,
+            Place::Servers(ground) => ground.open().await,
+        };
+        Self { ports, place }
+    }
+
+    /// The same one opened again, as by the next process. The last life in it has ended.
+    pub async fn again(self) -> Self {
+        drop(self.ports);
+        Self::at(self.place).await
     }
 
     /// Runs services, and the relay, with quick retries.

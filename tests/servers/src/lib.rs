@@ -6,7 +6,7 @@
 //! | PostgreSQL 15 or later | the system, or its package when run as root | [`postgres`] | [`Postgres::start`] |
 //! | Apache Kafka 4.4.0 | Maven, pinned and checksummed | [`kafka`] | [`Kafka::start`] |
 //!
-//! What is got is kept under `target/servers/`. Every server listens on loopback at a free port, keeps its data
+//! Clients of other languages run in a [`Python`] of their own. What is got is kept under `target/servers/`. Every server listens on loopback at a free port, keeps its data
 //! in a folder of its own, and ends with the process that started it, however that one ends.
 //!
 //! Shared servers are started once per process and belong to every test of it: give them work, under names of
@@ -30,6 +30,7 @@ mod port;
 mod postgres;
 mod program;
 mod proxy;
+mod python;
 mod watch;
 
 pub use environment::left_out;
@@ -39,3 +40,4 @@ pub use nats::{Nats, NatsCluster, NatsOptions, nats};
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions, postgres};
 pub use proxy::{Close, Direction, Proxy};
+pub use python::Python;
