@@ -41,6 +41,8 @@ fn links(text: &str) -> Vec<String> {
 fn the_documents_name_only_what_exists() {
     check("crates/tidewire/docs/architecture.md", 20);
     check("crates/tidewire/docs/decisions.md", 0);
+    check("crates/tidewire/docs/backends.md", 2);
+    check("crates/tidewire/docs/sql.md", 0);
     check("README.md", 3);
     check(".github/CONTRIBUTING.md", 5);
 }
