@@ -18,11 +18,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// An event as a client understood it.
 #[derive(Debug, Deserialize)]
 pub struct Understood {
-    /// The subject or the partition it was found at.
+    /// What it was found under: a subject, or a partition and a record's key.
     pub place: Value,
-    /// The record's key, on Kafka.
-    #[serde(default)]
-    pub key: Option<String>,
     attributes: BTreeMap<String, String>,
     data: Value,
 }

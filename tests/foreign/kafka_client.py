@@ -20,7 +20,7 @@ def understood(record):
     media_type = attributes.setdefault("datacontenttype", headers.get("content-type", "application/json"))
     text = (record.value() or b"").decode()
     data = json.loads(text) if media_type == "application/json" and text else text or None
-    return {"place": record.partition(), "key": record.key().decode(), "attributes": attributes, "data": data}
+    return {"place": [record.partition(), record.key().decode()], "attributes": attributes, "data": data}
 
 
 def read(brokers, topic):

@@ -28,7 +28,7 @@ pub enum Place {
     /// The embedded backends in a folder.
     Folder(TempDir),
     /// PostgreSQL and a broker's server.
-    Servers(Ground),
+    Servers(Box<Ground>),
 }
 
 /// Services running in a world.
@@ -45,13 +45,13 @@ impl World {
 
     /// A fresh one on PostgreSQL and JetStream; `None` where they are left out.
     pub async fn jetstream() -> Option<Self> {
-        Some(Self::at(Place::Servers(Ground::on_shared_jetstream().await?)).await)
+        Some(Self::at(Place::Servers(Box::new(Ground::on_shared_jetstream().await?))).await)
     }
 
     /// A fresh one on PostgreSQL and Kafka; `None` where they are left out.
     #[cfg(feature = "kafka")]
     pub async fn kafka() -> Option<Self> {
-        Some(Self::at(Place::Servers(Ground::on_shared_kafka().await?)).await)
+        Some(Self::at(Place::Servers(Box::new(Ground::on_shared_kafka().await?))).await)
     }
 
     async fn at(place: Place) -> Self {

@@ -42,11 +42,14 @@ impl Python {
         let mut create = Command::new(toolbox.need("python3")?);
         create.args(["-m", "venv", "--clear"]).arg(&venv);
         run(create, GET)?;
-        let mut pip = python.command();
-        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
-        let packages = requirements.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        pip.arg("--only-binary=:all:").args(packages);
-        run(pip, GET)?;
+        let lines = requirements.lines().map(str::trim);
+        let packages: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        if !packages.is_empty() {
+            let mut pip = python.command();
+            pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
+            pip.arg("--only-binary=:all:").args(packages);
+            run(pip, GET)?;
+        }
         fs::write(&pinned, requirements).map_err(failed)?;
         Ok(python)
     }
