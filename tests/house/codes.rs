@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Look like codes, and are names of something else.
-const OTHER_NAMES: [&str; 15] = [
+const OTHER_NAMES: [&str; 16] = [
     // Consumers and work in the background.
     "consumer.batch",
     "documents.listing",
@@ -22,6 +22,8 @@ const OTHER_NAMES: [&str; 15] = [
     "e.position",
     "e.version",
     "c.name",
+    // Settings of librdkafka.
+    "client.id",
     // A pipe that its reader closed ends the process well: nobody is told this.
     "output.closed",
 ];
