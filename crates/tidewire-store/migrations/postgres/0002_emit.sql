@@ -30,19 +30,6 @@ begin
     column = p_attribute;
 end $$;
 
--- A UUIDv7: milliseconds, 12 bits of what is left of the microseconds, 62 random bits.
-create function tidewire.new_id() returns text
-language plpgsql volatile as $$
-declare
-  v_micros bigint := extract(epoch from clock_timestamp()) * 1000000;
-begin
-  return encode(
-    substring(int8send(v_micros / 1000) from 3)
-      || int2send((28672 + (v_micros % 1000) * 4096 / 1000)::smallint)
-      || substring(uuid_send(gen_random_uuid()) from 9),
-    'hex')::uuid::text;
-end $$;
-
 -- The text attributes: not empty, not too long, no control characters and no non-characters.
 create function tidewire.check_attribute(p_name text, p_value text, p_limit integer default 2048) returns void
 language plpgsql as $$
@@ -172,20 +159,19 @@ begin
   return v_rest <> '';
 end $$;
 
--- The bytes of the data, checked.
-create function tidewire.check_data(p_data jsonb, p_bytes bytea, p_is_json boolean, p_limit bigint) returns bytea
+-- The bytes of the data, checked. `p_text` is the `data` of the call as text.
+create function tidewire.check_data(p_text text, p_bytes bytea, p_is_json boolean, p_limit bigint) returns bytea
 language plpgsql as $$
 declare
-  v_text text;
+  v_text text := p_text;
   v_bytes bytea := p_bytes;
 begin
-  if p_data is not null then
+  if p_text is not null then
     if p_bytes is not null then
       perform tidewire.refuse('TW102', 'data', 'it excludes `data_bytes`');
     elsif not p_is_json then
       perform tidewire.refuse('TW102', 'data', 'by its `datacontenttype` it is not JSON', 'Give it as `data_bytes`.');
     end if;
-    v_text := p_data::text;
     v_bytes := convert_to(v_text, 'UTF8');
   end if;
   if octet_length(v_bytes) > p_limit then
@@ -333,23 +319,18 @@ begin
   return v_found;
 end $$;
 
--- Refuses data that does not fit the schema of its type. Without a schema nothing is checked, unless `p_wanted`.
+-- Refuses data that does not fit `p_schema`, the schema of its type; null if there is none.
 create function tidewire.check_schema(
-  p_name text, p_version integer, p_data jsonb, p_bytes bytea, p_is_json boolean, p_wanted boolean
+  p_name text, p_version integer, p_schema jsonb, p_data jsonb, p_bytes bytea, p_is_json boolean
 ) returns void
 language plpgsql as $$
 declare
   v_type text := p_name || '.v' || p_version;
-  v_schema jsonb;
   v_data jsonb := coalesce(p_data, 'null');
   v_found text;
 begin
-  select s.schema into v_schema from tidewire.schema s where s.name = p_name and s.version = p_version;
-  if not found then
-    if p_wanted then
-      perform tidewire.refuse('TW104', 'data', format('there is no schema of `%s` to check it by', v_type));
-    end if;
-    return;
+  if p_schema is null then
+    perform tidewire.refuse('TW104', 'data', format('there is no schema of `%s` to check it by', v_type));
   end if;
   if not p_is_json then
     perform tidewire.refuse('TW104', 'data', format('the data of `%s` is JSON', v_type));
@@ -360,18 +341,12 @@ begin
       perform tidewire.refuse('TW104', 'data_bytes', 'it holds what cannot be checked here: U+0000, or half a surrogate pair');
     end;
   end if;
-  v_found := tidewire.misfit(v_schema, v_data);
+  v_found := tidewire.misfit(p_schema, v_data);
   if v_found is not null then
     perform tidewire.refuse('TW104', 'data', format('it does not fit `%s`: %s', v_type, v_found),
       format('The schema is served at /schemas/%s/v%s.json.', p_name, p_version));
   end if;
 end $$;
-
--- The most bytes an event may have on its way: what the relay could not publish must not get into the log. The binary
--- writes its `broker.max_event_bytes` here; 256 KiB until it does.
-create function tidewire.max_event_bytes() returns bigint
-language sql stable
-return coalesce((select m.value::bigint from tidewire.meta m where m.name = 'max_event_bytes'), 262144);
 
 -- The part of an event that goes into `attributes`.
 create function tidewire.attributes(
@@ -390,6 +365,34 @@ return nullif(jsonb_strip_nulls(jsonb_build_object(
   'extensions', nullif(p_extensions, '{}')
 )), '{}');
 
+-- Every attribute by its own rule, one after the other: names the first that is not acceptable. The name and the
+-- version of the type if all are.
+create function tidewire.check_attributes(
+  p_type text, p_version integer, p_key text, p_id text, p_source text, p_subject text, p_correlationid text,
+  p_causationid text, p_traceparent text, p_datacontenttype text, p_dataschema text, p_dataref text,
+  p_time timestamptz, p_expirytime timestamptz, out name text, out version integer
+)
+language plpgsql as $$
+begin
+  select t.name, t.version into check_attributes.name, check_attributes.version
+  from tidewire.event_type(p_type, p_version) t;
+  perform tidewire.check_key(p_key);
+  perform tidewire.check_attribute('id', p_id, 256);
+  perform tidewire.check_attribute('source', p_source);
+  if p_source collate "C" ~ E'[ \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]' then
+    perform tidewire.refuse('TW101', 'source', 'expected a URI reference without white space');
+  end if;
+  perform tidewire.check_attribute('subject', p_subject);
+  perform tidewire.check_attribute('correlationid', p_correlationid);
+  perform tidewire.check_attribute('causationid', p_causationid);
+  perform tidewire.check_attribute('traceparent', p_traceparent);
+  perform tidewire.check_attribute('datacontenttype', p_datacontenttype);
+  perform tidewire.check_attribute('dataschema', p_dataschema);
+  perform tidewire.check_attribute('dataref', p_dataref);
+  perform tidewire.check_moment('time', p_time);
+  perform tidewire.check_moment('expirytime', p_expirytime);
+end $$;
+
 -- Emits one event: it exists if and only if the calling transaction commits, and then has its place in the order of its
 -- key, and a position as soon as a sequencer comes by. Answers its id and its version in the stream of its key.
 --
@@ -406,6 +409,10 @@ return nullif(jsonb_strip_nulls(jsonb_build_object(
 --
 -- The stream of the key stays locked until the transaction ends: emit late in a long one. Two transactions that emit for
 -- the same keys in different orders deadlock, and one of them is refused (40P01): emit in the order of the keys.
+--
+-- PL/pgSQL sets up every function and every expression anew in every transaction, which costs more than most of them do.
+-- So what is usual is looked at here, in few expressions, and the functions above are called only where something may
+-- be wrong: what is taken here they would take too.
 create function tidewire.emit(
   type             text,
   key              text,
@@ -431,62 +438,103 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 declare
   v_now timestamptz := clock_timestamp();
-  v_id text := coalesce(emit.id, tidewire.new_id());
+  v_micros bigint := extract(epoch from v_now) * 1000000;
+  -- A UUIDv7: milliseconds, 12 bits of what is left of the microseconds, 62 random bits.
+  v_id text := coalesce(emit.id, encode(
+    substring(int8send(v_micros / 1000) from 3)
+      || int2send((28672 + (v_micros % 1000) * 4096 / 1000)::smallint)
+      || substring(uuid_send(gen_random_uuid()) from 9),
+    'hex')::uuid::text);
   v_source text := coalesce(emit.source, nullif(current_setting('tidewire.source', true), ''), '/' || session_user);
-  v_correlation text := coalesce(emit.correlationid, v_id);
-  v_is_json boolean := tidewire.is_json_media_type(emit.datacontenttype);
-  v_limit bigint := tidewire.max_event_bytes();
-  v_name text;
-  v_version integer;
-  v_data bytea;
+  v_is_json boolean := emit.datacontenttype is null or tidewire.is_json_media_type(emit.datacontenttype);
+  v_suffix text := substring(emit.type collate "C" from E'\\.v([1-9][0-9]{0,4})$');
+  v_name text := left(emit.type, length(emit.type) - coalesce(length(v_suffix) + 2, 0));
+  v_version integer := coalesce(emit.version, v_suffix::integer, 1);
+  -- Every text attribute.
+  v_texts text := concat(v_id, v_source, emit.key, emit.subject, emit.correlationid, emit.causationid, emit.traceparent,
+    emit.datacontenttype, emit.dataschema, emit.dataref);
+  v_text text := emit.data::text;
+  v_data bytea := convert_to(v_text, 'UTF8');
+  v_limit bigint;
+  v_schema jsonb;
   v_size bigint;
   v_attributes jsonb;
-  v_found bigint;
+  v_raised bigint;
   v_batch bigint;
 begin
-  select t.name, t.version into v_name, v_version from tidewire.event_type(emit.type, emit.version) t;
-  perform tidewire.check_key(emit.key);
-  perform tidewire.check_attribute('id', v_id, 256);
-  perform tidewire.check_attribute('source', v_source);
-  if v_source collate "C" ~ E'[ \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]' then
-    perform tidewire.refuse('TW101', 'source', 'expected a URI reference without white space');
+  if (
+    octet_length(emit.type) <= 120
+    and v_name collate "C" ~ '^[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*$' and v_name collate "C" !~ E'\\.v[0-9]+$'
+    and v_version between 1 and 65535 and (v_version = v_suffix::integer) is not false
+    and octet_length(emit.key) between 1 and 256
+    and octet_length(v_id) between 1 and 256
+    and v_source collate "C" ~ '^[!-~]+$'
+    and octet_length(v_texts) <= 2048 and v_texts collate "C" ~ E'^[ -~\\u00a0-\\ufdcf]*$'
+    and (
+      emit.subject = '' or emit.correlationid = '' or emit.causationid = '' or emit.traceparent = ''
+      or emit.datacontenttype = '' or emit.dataschema = '' or emit.dataref = ''
+    ) is not true
+    and (emit."time" between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00') is not false
+    and (emit.expirytime between '0001-01-01 00:00:00+00' and '9999-12-31 23:59:59.999999+00') is not false
+  ) is not true then
+    select t.name, t.version into v_name, v_version
+    from tidewire.check_attributes(emit.type, emit.version, emit.key, v_id, v_source, emit.subject, emit.correlationid,
+      emit.causationid, emit.traceparent, emit.datacontenttype, emit.dataschema, emit.dataref, emit."time",
+      emit.expirytime) t;
   end if;
-  perform tidewire.check_attribute('subject', emit.subject);
-  perform tidewire.check_attribute('correlationid', emit.correlationid);
-  perform tidewire.check_attribute('causationid', emit.causationid);
-  perform tidewire.check_attribute('traceparent', emit.traceparent);
-  perform tidewire.check_attribute('datacontenttype', emit.datacontenttype);
-  perform tidewire.check_attribute('dataschema', emit.dataschema);
-  perform tidewire.check_attribute('dataref', emit.dataref);
-  perform tidewire.check_moment('time', emit."time");
-  perform tidewire.check_moment('expirytime', emit.expirytime);
   if emit.extensions is not null then
     perform tidewire.check_extensions(emit.extensions);
   end if;
   if emit.expected_version < 0 then
     perform tidewire.refuse('TW101', 'expected_version', 'a version is 0 or more');
   end if;
-  v_data := tidewire.check_data(emit.data, emit.data_bytes, v_is_json, v_limit);
-  if emit.check_schema is not false then
-    perform tidewire.check_schema(v_name, v_version, emit.data, v_data, v_is_json, coalesce(emit.check_schema, false));
+  -- The most bytes an event may have on its way: what the relay could not publish must not get into the log. The binary
+  -- writes its `broker.max_event_bytes` there; 256 KiB until it does.
+  select
+    coalesce((select m.value::bigint from tidewire.meta m where m.name = 'max_event_bytes'), 262144),
+    (select s.schema from tidewire.schema s where s.name = v_name and s.version = v_version)
+  into v_limit, v_schema;
+  -- Nothing nests deeper than 64 that opens no more.
+  if emit.data_bytes is not null or not v_is_json or octet_length(v_data) > v_limit
+    or octet_length(v_data) > 128 and length(v_text) - length(translate(v_text, '{[', '')) > 64 then
+    v_data := tidewire.check_data(v_text, emit.data_bytes, v_is_json, v_limit);
   end if;
-  v_attributes := tidewire.attributes(emit.subject, emit.datacontenttype, emit.dataschema, emit.causationid,
-    emit.traceparent, emit.expirytime, emit.dataref, emit.extensions);
-  -- As long as its JSON at most: 640 bytes of names, times and numbers; what is no JSON travels in base64.
-  v_size := 640
-    + coalesce(case when v_is_json then octet_length(v_data) else (octet_length(v_data) + 2) / 3 * 4 end, 0)
-    + octet_length(to_json(v_id)::text) + octet_length(to_json(v_source)::text) + octet_length(to_json(emit.key)::text)
-    + octet_length(to_json(v_correlation)::text) + coalesce(octet_length(v_attributes::text), 0);
-  if v_size > v_limit then
-    perform tidewire.refuse('TW103', 'data', format('the event has %s bytes; at most %s are taken', v_size, v_limit),
-      'Put the payload into the object store and emit a reference to it in `dataref`.');
+  if v_schema is not null and emit.check_schema is not false or emit.check_schema then
+    perform tidewire.check_schema(v_name, v_version, v_schema, emit.data, v_data, v_is_json);
+  end if;
+  if num_nonnulls(emit.subject, emit.datacontenttype, emit.dataschema, emit.causationid, emit.traceparent,
+    emit.expirytime, emit.dataref, emit.extensions) > 0 then
+    v_attributes := tidewire.attributes(emit.subject, emit.datacontenttype, emit.dataschema, emit.causationid,
+      emit.traceparent, emit.expirytime, emit.dataref, emit.extensions);
+  end if;
+  -- No byte of a text takes more than six in JSON, and the id may be in it twice; none of the data takes more than two,
+  -- but for four at its end. What that leaves room for need not be measured.
+  if 660 + 2 * coalesce(octet_length(v_data), 0) + 12 * octet_length(v_texts)
+    + coalesce(octet_length(v_attributes::text), 0) > v_limit then
+    -- As long as its JSON at most: 640 bytes of names, times and numbers; what is no JSON travels in base64.
+    v_size := 640
+      + coalesce(case when v_is_json then octet_length(v_data) else (octet_length(v_data) + 2) / 3 * 4 end, 0)
+      + octet_length(to_json(v_id)::text) + octet_length(to_json(v_source)::text)
+      + octet_length(to_json(emit.key)::text) + octet_length(to_json(coalesce(emit.correlationid, v_id))::text)
+      + coalesce(octet_length(v_attributes::text), 0);
+    if v_size > v_limit then
+      perform tidewire.refuse('TW103', 'data', format('the event has %s bytes; at most %s are taken', v_size, v_limit),
+        'Put the payload into the object store and emit a reference to it in `dataref`.');
+    end if;
   end if;
 
-  v_found := tidewire.lock_stream(emit.key);
-  if emit.expected_version <> v_found then
+  -- The lock on the stream, and its new version with it. One that is not there yet is born as `lock_stream` does it.
+  loop
+    update tidewire.stream s set version = s.version + 1 where s.key = emit.key returning s.version into v_raised;
+    exit when found;
+    perform pg_advisory_xact_lock(tidewire.birth_lock(), hashtext(emit.key));
+    insert into tidewire.stream (key, version) values (emit.key, 1) on conflict do nothing returning 1 into v_raised;
+    exit when found;
+  end loop;
+  if emit.expected_version <> v_raised - 1 then
     raise exception using
       errcode = 'TW001',
-      message = format('`%s` is at version %s, expected %s', emit.key, v_found, emit.expected_version),
+      message = format('`%s` is at version %s, expected %s', emit.key, v_raised - 1, emit.expected_version),
       detail = 'commit.conflict: somebody else was faster.',
       hint = 'Load the stream again, decide again, emit again.',
       schema = 'tidewire';
@@ -495,8 +543,10 @@ begin
   insert into tidewire.event (
     batch, index, version, time, recorded, bucket, key, id, source, name, type_version, correlation, attributes, data
   ) values (
-    v_batch, 0, v_found + 1, coalesce(emit."time", v_now), v_now, tidewire.bucket(emit.key), emit.key, v_id, v_source,
-    v_name, v_version, v_correlation, v_attributes, v_data
+    v_batch, 0, v_raised, coalesce(emit."time", v_now), v_now,
+    -- `bucket` of the key.
+    (get_byte(sha256(convert_to(emit.key, 'UTF8')), 0) % 64)::smallint, emit.key, v_id, v_source,
+    v_name, v_version, coalesce(emit.correlationid, v_id), v_attributes, v_data
   ) on conflict (id, source) do nothing;
   if not found then
     raise exception using
@@ -506,9 +556,8 @@ begin
       hint = 'If this call repeats an earlier one, the event was emitted then. Otherwise give it another id.',
       schema = 'tidewire';
   end if;
-  update tidewire.stream s set version = v_found + 1 where s.key = emit.key;
   insert into tidewire.batch (id, count) values (v_batch, 1);
-  return (v_id, v_found + 1)::tidewire.emitted;
+  return (v_id, v_raised)::tidewire.emitted;
 end $$;
 
 -- Lets `p_role` emit, and nothing else: `emit` runs with the rights of its owner. To be called by the owner.

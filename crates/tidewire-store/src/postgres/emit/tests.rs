@@ -407,6 +407,36 @@ async fn takes_the_same_characters_as_everybody_else() {
     }
 }
 
+/// `emit` takes what is usual without asking the functions that check it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_at_a_glance_is_what_everybody_takes() {
+    let Some(rig) = rig().await else { return };
+    let mut connection = rig.pool.acquire().await.unwrap();
+    // What is acceptable comes as far as the version of its stream, which is another.
+    let refuses = "create function pg_temp.refuses(p_key text, p_id text, p_source text) returns boolean \
+                   language plpgsql as $$ \
+                   begin \
+                     perform tidewire.emit('a.b', p_key, id => p_id, source => p_source, expected_version => 7); \
+                   exception when sqlstate 'TW101' then return true; when sqlstate 'TW001' then return false; end $$";
+    raw_sql(refuses).execute(&mut *connection).await.unwrap();
+    let planes = (1..=16).flat_map(|plane| plane * 0x10000 - 2..plane * 0x10000 + 2);
+    let points = (1..0x180).chain(0x1678..0x1688).chain(0x1FF8..0x2068).chain([0x3000, 0xD7FF, 0xE000]);
+    let points: Vec<u32> = points.chain(0xFDC0..0xFE00).chain(0xFFF0..0xFFFE).chain(planes).collect();
+    let texts: Vec<String> = points.into_iter().filter_map(char::from_u32).map(|c| format!("a{c}")).collect();
+    let text = "select t, pg_temp.refuses(t, 'i', '/s'), pg_temp.refuses('k', t, '/s'), pg_temp.refuses('k', 'i', t) \
+                from unnest($1::text[]) t";
+    let rows = query(text).bind(&texts).fetch_all(&mut *connection).await.unwrap();
+    assert_eq!(rows.len(), texts.len());
+    for row in rows {
+        let text: String = row.get(0);
+        let sourced = Envelope { source: text.clone(), ..event("i", "k", None) };
+        let expected =
+            [Key::new(text.as_str()).is_err(), event(&text, "k", None).check().is_err(), sourced.check().is_err()];
+        let found: [bool; 3] = [row.get(1), row.get(2), row.get(3)];
+        assert_eq!(found, expected, "{}", text.escape_unicode());
+    }
+}
+
 /// Waits until `count` sessions of this database wait for a lock.
 pub(in crate::postgres) async fn blocked(rig: &Rig, count: i64) {
     let deadline = Instant::now() + DEADLINE;
