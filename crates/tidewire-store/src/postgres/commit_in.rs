@@ -1,16 +1,17 @@
 //! A commit within a transaction that somebody else owns.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 use sqlx::{Row, query, raw_sql};
-use tidewire_core::{Commit, Committed, Position, StoreError};
+use tidewire_core::{Commit, Committed, Key, Position, StoreError};
 use tokio::sync::oneshot;
 
 use super::codec::{Cells, check_texts};
 use super::error::{Failure, classify, classify_write, closed, state};
-use super::lookup::consumers_of;
+use super::lookup::{self, Found, consumers_of};
 use super::sequencer::Request;
 use super::store::PostgresStore;
 use super::transaction::{Decided, How, decide};
@@ -150,38 +151,38 @@ impl PostgresStore {
         events: bool,
     ) -> Result<Result<Joined, StoreError>, Failure> {
         let now = self.session(connection).await.map_err(Failure::All)?;
-        lock(connection, prepared).await?;
-        let how = How { wait: true, events };
-        let Decided { answers, batch, .. } = decide(connection, &[prepared], &self.consumers, now, how).await?;
+        let group = [prepared];
+        let mut found = Found::default();
+        // Leases come before streams, for everybody.
+        lookup::leases(connection, &group, &mut found).await?;
+        let blocked = lock(connection, &group, &mut found).await?;
+        let how = How { wait: true, events, stays_open: true };
+        let decided = decide(connection, &group, &self.consumers, now, how, (found, blocked)).await?;
+        let Decided { answers, batch, .. } = decided;
         match answers.into_iter().next().flatten() {
             Some(Ok(Committed::Applied { .. })) => {}
             Some(Ok(Committed::Duplicate)) => return Ok(Ok(Joined::Duplicate)),
             Some(Err(error)) => return Ok(Err(error)),
             None => return Err(Failure::Raced("a stream vanished while it was waited for".into())),
         }
-        if let Some(batch) = batch {
-            query("insert into tidewire.batch (id, count) values ($1, $2)")
-                .bind(batch.id)
-                .bind(batch.count)
-                .execute(connection)
-                .await?;
-        }
         Ok(Ok(Joined::Applied(Ticket(batch))))
     }
 }
 
-/// Locks the streams as one who may take long: in the way in which groups can leave them out.
-async fn lock(connection: &mut PgConnection, prepared: &Prepared<Cells>) -> Result<(), sqlx::Error> {
-    let mut keys: Vec<&str> = prepared.commit.append.iter().map(|append| append.key.as_str()).collect();
+/// Locks the streams as one who may take long: in the way in which groups can leave them out. None stays blocked.
+async fn lock<'a>(
+    connection: &mut PgConnection,
+    group: &[&'a Prepared<Cells>],
+    found: &mut Found<'a>,
+) -> Result<HashSet<&'a Key>, sqlx::Error> {
+    let keys = lookup::keys_of(group);
     if keys.is_empty() {
-        return Ok(());
+        return Ok(keys);
     }
-    keys.sort_unstable();
-    query("select tidewire.lock_stream(k.key) from unnest($1::text[]) with ordinality k (key, n) order by k.n")
-        .bind(keys)
-        .execute(connection)
-        .await
-        .map(drop)
+    let text = "select k.key, tidewire.lock_stream(k.key) \
+                from unnest($1::text[]) with ordinality k (key, n) order by k.n";
+    let rows = query(text).bind(lookup::sorted(&keys)).fetch_all(connection).await?;
+    lookup::locked(keys, &rows, found)
 }
 
 fn refused(failure: Failure) -> StoreError {

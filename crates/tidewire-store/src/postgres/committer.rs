@@ -135,7 +135,7 @@ impl Committer {
         let prepared: Vec<&Prepared<Cells>> = group.members.iter().map(|pending| &*pending.prepared).collect();
         let names = prepared.iter().flat_map(|prepared| consumers_of(prepared));
         self.shared.consumers.ensure(&self.shared.work, names).await?;
-        let how = How { wait: self.wait, events: group.events };
+        let how = How { wait: self.wait, events: group.events, stays_open: false };
         let begun = Instant::now();
         let connection = self.link.get().await?;
         let done = run(connection, &prepared, &self.shared.consumers, &*self.shared.clock, how, token).await?;

@@ -26,6 +26,8 @@ pub(super) struct How {
     pub wait: bool,
     /// Whether to look for events that are in the log already, rather than have the index refuse them.
     pub events: bool,
+    /// Whether the batch gets its own row together with its events, without a position: in a transaction that stays open.
+    pub stays_open: bool,
 }
 
 /// A group that was decided and written, in a transaction that is still open.
@@ -33,29 +35,16 @@ pub(super) struct Decided {
     /// What became of each. Positions count from the first event of the batch, which is 1. Nothing for those whose
     /// streams somebody else has locked.
     pub answers: Vec<Option<Answer>>,
-    /// The events that were written; their batch's own row is not.
+    /// The events that were written; their batch's own row only if the transaction stays open.
     pub batch: Option<Batch>,
     /// Whether there is anything to commit.
     pub is_empty: bool,
 }
 
-/// Decides and writes a group within the open transaction of `connection`, which must be at READ COMMITTED. After a
-/// failure the transaction is to be rolled back.
-pub(super) async fn decide(
-    connection: &mut PgConnection,
-    group: &[&Prepared<Cells>],
-    consumers: &Consumers,
-    now: DateTime<Utc>,
-    how: How,
-) -> Result<Decided, Failure> {
-    let mut found = Found::default();
-    lookup::leases(connection, group, &mut found).await?;
-    let blocked = lookup::streams(connection, group, how.wait, &mut found).await?;
-    decide_locked(connection, group, consumers, now, how, (found, blocked)).await
-}
-
-/// The same, with leases and streams locked already; the latter but for some that are blocked.
-async fn decide_locked<'a>(
+/// Decides and writes a group within the open transaction of `connection`, which must be at READ COMMITTED, with leases
+/// and streams locked already; the latter but for some that are blocked. After a failure the transaction is to be rolled
+/// back.
+pub(super) async fn decide<'a>(
     connection: &mut PgConnection,
     group: &[&'a Prepared<Cells>],
     consumers: &Consumers,
@@ -77,7 +66,7 @@ async fn decide_locked<'a>(
         if reach("store.before_write") == Asked::Fail {
             return Err(Failure::All(StoreError::Unavailable("an input/output error".into())));
         }
-        batch = write::events(connection, &writes, &streams, now).await?;
+        batch = write::events(connection, &writes, &streams, now, how.stays_open).await?;
         write::rest(connection, &writes, now).await?;
         write::marks(connection, &writes, &inbox).await?;
         empty.retain(|key| !streams.contains_key(key));
@@ -123,7 +112,7 @@ pub(super) async fn run(
     token: &mut Option<(Token, Vec<Option<Answer>>)>,
 ) -> Result<Done, Failure> {
     let (xid, locked) = begin(connection, group, how.wait).await?;
-    let decided = decide_locked(connection, group, consumers, clock.now(), how, locked).await?;
+    let decided = decide(connection, group, consumers, clock.now(), how, locked).await?;
     let Decided { answers, batch, is_empty } = decided;
     if is_empty {
         let rows = raw_sql("select last_position from tidewire.head; rollback").fetch_all(connection).await?;

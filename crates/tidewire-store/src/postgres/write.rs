@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
-use sqlx::{Row, query};
+use sqlx::{AssertSqlSafe, Row, query};
 use tidewire_core::Key;
 use tidewire_core::effect::EffectState;
 
@@ -23,19 +23,24 @@ pub(super) struct Batch {
 }
 
 /// Writes the events, raises their streams, and answers the batch they are in: drawn here, when every stream is
-/// locked. The batch's own row is for whoever ends the transaction.
+/// locked. With `ends` the batch's own row too, without a position; otherwise that is for whoever ends the transaction.
 pub(super) async fn events(
     connection: &mut PgConnection,
     writes: &Writes<'_>,
     streams: &HashMap<&Key, Stream>,
     recorded: DateTime<Utc>,
+    ends: bool,
 ) -> Result<Option<Batch>, sqlx::Error> {
     let rows = &writes.events;
     let Some(first) = rows.first() else { return Ok(None) };
     // Positions are relative to the batch until it is sealed.
     let base = first.position;
     let indexes = rows.iter().map(|row| i32::try_from(row.position - base).unwrap_or(i32::MAX));
-    let row = query(
+    let ended = match ends {
+        true => ", ended as (insert into tidewire.batch (id, count) select d.id, cardinality($4) from drawn d)",
+        false => "",
+    };
+    let row = query(AssertSqlSafe(format!(
         "with raised as ( \
            update tidewire.stream s set version = v.version \
            from unnest($1::text[], $2::bigint[]) v (key, version) where s.key = v.key \
@@ -50,9 +55,9 @@ pub(super) async fn events(
              $10::text[], $11::integer[], $12::timestamptz[], $13::smallint[], $14::text[], $15::text[], \
              $16::bytea[]) e (index, key, version, bucket, id, source, name, type_version, time, time_nanos, \
              correlation, attributes, data) \
-         ) \
+         ){ended} \
          select d.id from drawn d",
-    )
+    )))
     .bind(streams.keys().map(|key| key.as_str()).collect::<Vec<_>>())
     .bind(streams.values().map(|stream| signed(stream.version)).collect::<Vec<_>>())
     .bind(split(&recorded).0)
