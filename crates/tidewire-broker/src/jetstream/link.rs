@@ -1,11 +1,14 @@
 //! The connection: made once, restored by itself for ever, and what is known about it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerError,
+};
 use tidewire_core::{Backoff, BrokerError, Clock};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,6 +28,8 @@ const FORBIDDEN: Duration = Duration::from_secs(20);
 /// How many deliveries may wait in one subscription before more are dropped, which the readers notice: beyond what
 /// they ever ask for at once.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+/// Where nobody listens, ever: a lane that is lost goes there instead of to a server, and so ends.
+const NOWHERE: &str = "nats://127.0.0.1:0";
 
 /// What is known about the connection beside whether it is there.
 pub(super) struct Signs {
@@ -40,6 +45,8 @@ pub(super) struct Signs {
 pub(super) struct Link {
     pub client: Client,
     signs: Arc<Signs>,
+    options: JetStreamOptions,
+    clock: Arc<dyn Clock>,
 }
 
 impl Link {
@@ -51,30 +58,8 @@ impl Link {
             forbidden: Mutex::default(),
             connected: watch::Sender::new(0),
         });
-        let (addresses, login) = addresses(&options.url)?;
-        let mut connect = ConnectOptions::new()
-            .name(&options.name)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .ping_interval(PING_INTERVAL)
-            .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .request_timeout(Some(options.ack_timeout))
-            .max_reconnects(None);
-        connect = match login {
-            Some(Login::User(user, password)) => connect.user_and_password(user, password),
-            Some(Login::Token(token)) => connect.token(token),
-            None => connect,
-        };
-        if let Some(path) = &options.nkey_file {
-            connect = connect.nkey(read(path)?.trim().to_owned());
-        }
-        if let Some(path) = &options.credentials_file {
-            // The reason may not quote the file.
-            let unreadable = || BrokerError::Invalid(format!("{} holds no NATS credentials", path.display()));
-            connect = connect.credentials(&read(path)?).map_err(|_| unreadable())?;
-        }
-        if let Some(path) = &options.root_ca {
-            connect = connect.add_root_certificates(path.clone());
-        }
+        let (addresses, mut connect) = prepare(options)?;
+        connect = connect.max_reconnects(None);
         let jitter = clock.clone();
         connect = connect.reconnect_delay_callback(move |attempt| match u32::try_from(attempt) {
             // The attempts of the first round: one for each server.
@@ -87,14 +72,68 @@ impl Link {
             watched.note(&event);
             std::future::ready(())
         });
-        let client = connect.connect(addresses).await.map_err(|error| match error.kind() {
-            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                BrokerError::Denied(error.to_string())
+        let client = connect.connect(addresses).await.map_err(|error| why_not(&error))?;
+        Ok(Self { client, signs, options: options.clone(), clock: clock.clone() })
+    }
+
+    /// One more connection, which is never restored: when it is lost its client ends, with whatever it had not sent
+    /// yet. A client that connects again sends that then, long after its caller gave it up, and to a server that may
+    /// have another record by now.
+    pub(super) async fn lane(&self) -> Result<Client, BrokerError> {
+        let (mut addresses, connect) = prepare(&self.options)?;
+        for url in self.client.server_info().connect_urls {
+            // What a server says of others may be no address to us.
+            addresses.extend(url.parse::<ServerAddr>().ok().filter(|found| !addresses.contains(found)));
+        }
+        let first = self.clock.random() % addresses.len().max(1) as u64;
+        addresses.rotate_left(usize::try_from(first).unwrap_or(0));
+        let nowhere: ServerAddr =
+            NOWHERE.parse().map_err(|error: std::io::Error| BrokerError::Invalid(error.to_string()))?;
+        addresses.push(nowhere.clone());
+        let was_made = Arc::new(AtomicBool::new(false));
+        let (is_lost, signs) = (was_made.clone(), self.signs.clone());
+        let connecting = connect
+            .retain_servers_order()
+            // Not zero: that would mean for ever.
+            .max_reconnects(addresses.len())
+            .reconnect_to_server_callback(move |_, _| {
+                let target = ReconnectToServer { addr: nowhere.clone(), delay: Some(Duration::ZERO) };
+                std::future::ready(is_lost.load(Ordering::Acquire).then_some(target))
+            })
+            .event_callback(move |event| {
+                // The other connection tells whether the servers are there.
+                if !matches!(event, Event::Connected | Event::Disconnected) {
+                    signs.note(&event);
+                }
+                std::future::ready(())
+            })
+            .connect(addresses);
+        match connecting.await {
+            Ok(client) => {
+                was_made.store(true, Ordering::Release);
+                Ok(client)
             }
-            ConnectErrorKind::ServerParse => BrokerError::Invalid(error.to_string()),
-            _ => BrokerError::Unavailable(error.to_string()),
-        })?;
-        Ok(Self { client, signs })
+            Err(error) => {
+                let error = why_not(&error);
+                if let BrokerError::Denied(reason) = &error {
+                    self.signs.refuse(reason);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a [lane](Self::lane), again and again until there is one.
+    pub(super) async fn lane_at_last(&self) -> Client {
+        for attempt in 0_u32.. {
+            let wait = if attempt == 0 { Duration::ZERO } else { RECONNECT.after(attempt, self.clock.random()) };
+            tokio::time::sleep(wait).await;
+            match self.lane().await {
+                Ok(client) => return client,
+                Err(error) => tracing::debug!(code = error.code(), %error, "cannot connect for publishing yet"),
+            }
+        }
+        std::future::pending().await
     }
 
     /// Whether the connection is up.
@@ -159,6 +198,44 @@ impl Signs {
         if before.is_none() {
             tracing::error!(reason, code = "broker.denied", "the NATS server refuses access");
         }
+    }
+}
+
+/// What every connection has in common: where to, and as whom.
+fn prepare(options: &JetStreamOptions) -> Result<(Vec<ServerAddr>, ConnectOptions), BrokerError> {
+    let (addresses, login) = addresses(&options.url)?;
+    let mut connect = ConnectOptions::new()
+        .name(&options.name)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .request_timeout(Some(options.ack_timeout));
+    connect = match login {
+        Some(Login::User(user, password)) => connect.user_and_password(user, password),
+        Some(Login::Token(token)) => connect.token(token),
+        None => connect,
+    };
+    if let Some(path) = &options.nkey_file {
+        connect = connect.nkey(read(path)?.trim().to_owned());
+    }
+    if let Some(path) = &options.credentials_file {
+        // The reason may not quote the file.
+        let unreadable = || BrokerError::Invalid(format!("{} holds no NATS credentials", path.display()));
+        connect = connect.credentials(&read(path)?).map_err(|_| unreadable())?;
+    }
+    if let Some(path) = &options.root_ca {
+        connect = connect.add_root_certificates(path.clone());
+    }
+    Ok((addresses, connect))
+}
+
+fn why_not(error: &ConnectError) -> BrokerError {
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            BrokerError::Denied(error.to_string())
+        }
+        ConnectErrorKind::ServerParse => BrokerError::Invalid(error.to_string()),
+        _ => BrokerError::Unavailable(error.to_string()),
     }
 }
 

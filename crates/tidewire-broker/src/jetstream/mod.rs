@@ -70,13 +70,13 @@ use tidewire_core::{Broker, BrokerError, Clock, Envelope, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::api::Api;
+use self::api::{Api, StreamInfo};
 use self::board::Board;
 use self::group::Group;
 use self::link::Link;
 use self::node::{BEAT, Nodes};
 pub use self::options::JetStreamOptions;
-use self::publish::Publisher;
+use self::publish::{Publisher, Record};
 use self::seat::Seat;
 use crate::embedded::admin;
 
@@ -98,6 +98,7 @@ struct Shared {
     /// The stream's name.
     stream: String,
     incarnation: Mutex<String>,
+    record: Arc<Record>,
     groups: Mutex<HashMap<String, Arc<Group>>>,
     closed: watch::Sender<bool>,
     mended: tokio::sync::Mutex<Option<Instant>>,
@@ -141,6 +142,7 @@ impl JetStreamBroker {
             board,
             nodes,
             incarnation: Mutex::default(),
+            record: publisher.record(),
             groups: Mutex::default(),
             closed: watch::Sender::new(false),
             mended: tokio::sync::Mutex::default(),
@@ -189,10 +191,19 @@ fn check_server(link: &Link, options: &JetStreamOptions) -> Result<(), BrokerErr
 impl Shared {
     /// Makes the stream and the board, or checks them, and remembers which stream it is.
     async fn ensure(&self) -> Result<(), BrokerError> {
+        let doubts = self.record.doubts();
         let info = stream::ensure(&self.api, &self.options, self.clock.as_ref()).await?;
+        let extent = self.looked(doubts, &info);
         stream::ensure_seats(&self.api, &self.options).await?;
-        *unpoisoned(&self.incarnation) = stream::incarnation(&info);
+        *unpoisoned(&self.incarnation) = extent.incarnation;
         Ok(())
+    }
+
+    /// What was seen of the stream, by who began to look at so many doubts: publishing needs to know.
+    fn looked(&self, doubts: u64, info: &StreamInfo) -> Extent {
+        let extent = Extent { incarnation: stream::incarnation(info), last: info.state.last_seq };
+        self.record.looked(doubts, &extent.incarnation, extent.last);
+        extent
     }
 
     /// Looks after the stream when something is wrong: it may have been lost.
@@ -309,12 +320,12 @@ impl Broker for JetStreamBroker {
     }
 
     async fn extent(&self) -> Result<Extent, BrokerError> {
-        let info = self.shared.api.stream(&self.shared.stream, None).await?;
-        let info = match info {
+        let doubts = self.shared.record.doubts();
+        let info = match self.shared.api.stream(&self.shared.stream, None).await? {
             Some(info) => info,
             None => stream::ensure(&self.shared.api, &self.shared.options, self.shared.clock.as_ref()).await?,
         };
-        Ok(Extent { incarnation: stream::incarnation(&info), last: info.state.last_seq })
+        Ok(self.shared.looked(doubts, &info))
     }
 
     fn features(&self) -> Features {

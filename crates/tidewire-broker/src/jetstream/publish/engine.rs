@@ -1,10 +1,11 @@
 //! The engine behind publishing: one task that sends, and reads the answers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subscriber};
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tidewire_core::broker::Published;
 use tidewire_core::{BrokerError, Key};
@@ -13,17 +14,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::super::api::{ApiError, EXCEEDS_MAXIMUM, PublishAck, Refusal};
 use super::super::link::Link;
-use super::super::{binding, stream, subject};
-use super::{Answers, Call, Item, Limits, MAX_WAITING_CALLS};
+use super::super::subject;
+use super::{Answers, Call, Item, Limits, MAX_WAITING_CALLS, Record};
 
 /// Bytes of publishes that may be under way at once: what a slow network and the server must hold.
 const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
-/// How often one event is sent before its call is told that the broker is away.
-const MAX_SENDS: u32 = 3;
 /// How often answers that are overdue are looked for.
 const TICK: Duration = Duration::from_millis(50);
-/// How long before what nobody took is sent again: an election of a leader takes some of these.
-const AGAIN: Duration = Duration::from_millis(250);
 /// How long handing an event to the connection may take before that counts as not sent.
 const MAX_STALL: Duration = Duration::from_secs(1);
 /// Duplicates of the id are being stored, the server is busy, a leader is elected: the same may succeed in a moment.
@@ -38,28 +35,73 @@ struct Open {
     answer: oneshot::Sender<Answers>,
 }
 
-/// An event with the server, or about to be again.
+/// An event with the server.
 struct Flight {
     call: CallId,
-    item: Item,
-    sends: u32,
+    index: usize,
+    key: Key,
+    size: usize,
     /// Which flight of this place: answers to earlier ones are nobody's.
     number: u32,
-    /// When it is looked at again: it is overdue then, or may be sent again.
-    look: Instant,
-    is_sent: bool,
-    /// Nothing is tried beyond.
-    deadline: Instant,
-    /// What was wrong last.
-    trouble: Option<String>,
+    /// When it has taken too long.
+    overdue: Instant,
+}
+
+/// A connection, and where its answers arrive.
+struct Wire {
+    client: Client,
+    inbox: String,
+    replies: Subscriber,
+}
+
+impl Wire {
+    async fn open(client: Client) -> Result<Self, BrokerError> {
+        let inbox = client.new_inbox();
+        let replies = client.subscribe(format!("{inbox}.*")).await;
+        let replies = replies.map_err(|error| BrokerError::Unavailable(error.to_string()))?;
+        Ok(Self { client, inbox, replies })
+    }
+}
+
+/// The way to the server.
+enum Lane {
+    Open(Wire),
+    Opening(BoxFuture<'static, Wire>),
+}
+
+/// What comes of it next.
+enum Sign {
+    Opened(Wire),
+    Reply(Message),
+    Lost,
+}
+
+impl Lane {
+    fn opening(link: Arc<Link>) -> Self {
+        Self::Opening(Box::pin(async move {
+            loop {
+                if let Ok(wire) = Wire::open(link.lane_at_last().await).await {
+                    return wire;
+                }
+            }
+        }))
+    }
+
+    /// Safe to cancel.
+    async fn next(&mut self) -> Sign {
+        match self {
+            Self::Open(wire) => wire.replies.next().await.map_or(Sign::Lost, Sign::Reply),
+            Self::Opening(opening) => Sign::Opened(opening.await),
+        }
+    }
 }
 
 pub(super) struct Engine {
     link: Arc<Link>,
     limits: Limits,
+    record: Arc<Record>,
     calls: mpsc::Receiver<Call>,
-    inbox: String,
-    replies: Subscriber,
+    lane: Lane,
     open: HashMap<CallId, Open>,
     next_call: CallId,
     /// What follows on a key of which something is under way or ready.
@@ -73,18 +115,22 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) async fn new(link: Arc<Link>, limits: Limits, calls: mpsc::Receiver<Call>) -> Result<Self, BrokerError> {
-        let inbox = link.client.new_inbox();
-        let replies = link.client.subscribe(format!("{inbox}.*")).await;
-        let replies = replies.map_err(|error| BrokerError::Unavailable(error.to_string()))?;
+    pub(super) async fn new(
+        link: Arc<Link>,
+        limits: Limits,
+        record: Arc<Record>,
+        calls: mpsc::Receiver<Call>,
+    ) -> Result<Self, BrokerError> {
+        let lane = Lane::Open(Wire::open(link.lane().await?).await?);
+        record.doubt();
         let flights = (0..limits.window).map(|_| None).collect();
         let free = (0..limits.window).rev().collect();
         Ok(Self {
             link,
             limits,
+            record,
             calls,
-            inbox,
-            replies,
+            lane,
             open: HashMap::new(),
             next_call: 0,
             keys: HashMap::new(),
@@ -102,8 +148,8 @@ impl Engine {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_closing = false;
         loop {
-            while let Some(Some(reply)) = self.replies.next().now_or_never() {
-                self.read(&reply);
+            while let Some(sign) = self.lane.next().now_or_never() {
+                self.note(sign);
             }
             for _ in 0..MAX_WAITING_CALLS {
                 match self.calls.try_recv() {
@@ -117,21 +163,64 @@ impl Engine {
             }
             tokio::select! {
                 biased;
-                reply = self.replies.next() => match reply {
-                    Some(reply) => self.read(&reply),
-                    // The client is closed for good.
-                    None => return,
-                },
+                sign = self.lane.next() => self.note(sign),
                 call = self.calls.recv(), if !is_closing => match call {
                     Some(call) => self.take(call),
                     None => is_closing = true,
                 },
-                _ = tick.tick(), if !self.open.is_empty() => self.sweep().await,
+                _ = tick.tick(), if !self.open.is_empty() => self.sweep(),
             }
         }
     }
 
-    fn take(&mut self, call: Call) {
+    fn note(&mut self, sign: Sign) {
+        match sign {
+            Sign::Reply(reply) => self.read(&reply),
+            Sign::Opened(wire) => {
+                self.lane = Lane::Open(wire);
+                self.record.doubt();
+            }
+            Sign::Lost => self.lose("the connection was lost"),
+        }
+    }
+
+    /// The connection is of no use any more: everything is given up, and another one made.
+    fn lose(&mut self, why: &str) {
+        self.lane = Lane::opening(self.link.clone());
+        self.give_up(why);
+    }
+
+    /// The record may not be what it was: everything under way or waiting is given up, and somebody has to look.
+    fn give_up(&mut self, why: &str) {
+        self.record.doubt();
+        let error = self.link.unavailable(why);
+        self.give_up_waiting(&error);
+        for place in 0..self.flights.len() {
+            self.settle(place, Err(error.clone()));
+        }
+        // What other calls had behind these on their keys is ready only now.
+        while !self.ready.is_empty() {
+            self.give_up_waiting(&error);
+        }
+    }
+
+    /// Why nothing may be published now, if so.
+    fn refusal(&self, items: &[Item]) -> Option<BrokerError> {
+        if !matches!(self.lane, Lane::Open(_)) {
+            return Some(self.link.unavailable("there is no connection for publishing yet"));
+        }
+        let is_admitted = self.record.admits(items.iter().map(|item| &item.envelope.key));
+        (!is_admitted).then(|| BrokerError::Unavailable("the record may be another one: look at it first".into()))
+    }
+
+    fn take(&mut self, mut call: Call) {
+        if let Some(error) = self.refusal(&call.items) {
+            let mut failed = HashSet::new();
+            for item in call.items.drain(..) {
+                let is_first = failed.insert(item.envelope.key);
+                call.answers[item.index] = Some(Err(if is_first { error.clone() } else { BrokerError::Behind }));
+            }
+        }
         let id = self.next_call;
         self.next_call += 1;
         let missing = call.items.len();
@@ -156,58 +245,44 @@ impl Engine {
                 return;
             }
             let (Some((call, item)), Some(place)) = (self.ready.pop_front(), self.free.pop()) else { return };
-            self.bytes += item.size;
-            let number = self.next_number;
-            self.next_number = self.next_number.wrapping_add(1);
-            let now = Instant::now();
-            let deadline = now + self.limits.ack_timeout * MAX_SENDS;
-            let flight = Flight { call, item, sends: 0, number, look: now, is_sent: false, deadline, trouble: None };
-            self.flights[place] = Some(flight);
-            self.send(place).await;
+            self.send(call, item, place).await;
         }
     }
 
-    /// Sends, unless there is no connection: then it is tried again in a moment, so that nothing piles up in the
-    /// client that would go out long after its caller was told otherwise.
-    async fn send(&mut self, place: usize) {
-        let Some(flight) = self.flights[place].as_mut() else { return };
-        flight.is_sent = false;
-        flight.look = Instant::now() + AGAIN;
-        if !self.link.is_up() {
-            flight.trouble = Some("there is no connection to the server".into());
-            return;
-        }
-        let envelope = &flight.item.envelope;
-        let headers = match flight.item.headers.take() {
-            Some(headers) => headers,
-            None => binding::encode(envelope, &stream::name(&self.limits.domain)).headers,
-        };
+    async fn send(&mut self, call: CallId, item: Item, place: usize) {
+        let Item { index, envelope, size, headers } = item;
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        self.bytes += size;
         let subject = subject::of(&self.limits.domain, &envelope.key, &envelope.ty);
-        let reply = format!("{}.{place}-{}", self.inbox, flight.number);
-        let data = envelope.data.clone().unwrap_or_default();
-        let sending = self.link.client.publish_with_reply_and_headers(subject, reply, headers, data);
+        let overdue = Instant::now() + self.limits.ack_timeout;
+        self.flights[place] = Some(Flight { call, index, key: envelope.key, size, number, overdue });
+        // While there is none nothing is ready.
+        let Lane::Open(wire) = &self.lane else { return };
+        let reply = format!("{}.{place}-{number}", wire.inbox);
+        let data = envelope.data.unwrap_or_default();
+        let sending = wire.client.publish_with_reply_and_headers(subject, reply, headers, data);
         match tokio::time::timeout(MAX_STALL, sending).await {
-            Ok(Ok(())) => {
-                flight.sends += 1;
-                flight.is_sent = true;
-                flight.look = Instant::now() + self.limits.ack_timeout;
-            }
-            Ok(Err(error)) => flight.trouble = Some(error.to_string()),
-            Err(_) => flight.trouble = Some("the connection is stalled".into()),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.lose(&error.to_string()),
+            Err(_) => self.lose("the connection is stalled"),
         }
     }
 
     fn read(&mut self, reply: &Message) {
         let Some(place) = self.place_of(reply.subject.as_str()) else { return };
         if reply.status == Some(StatusCode::NO_RESPONDERS) {
-            return self.again(place, "nobody takes the event: the stream has no leader, or is gone");
+            return self.give_up("nobody takes the event: the stream has no leader, or is gone");
         }
         let ack: PublishAck = match serde_json::from_slice(&reply.payload) {
             Ok(ack) => ack,
-            Err(error) => return self.again(place, &format!("an answer that cannot be read: {error}")),
+            Err(error) => return self.give_up(&format!("an answer that cannot be read: {error}")),
         };
         match ack.error {
-            None => self.settle(place, Ok(Published { duplicate: ack.duplicate })),
+            None => {
+                self.record.acknowledged(ack.seq);
+                self.settle(place, Ok(Published { duplicate: ack.duplicate }));
+            }
             Some(refusal) => self.refused(place, refusal),
         }
     }
@@ -216,9 +291,10 @@ impl Engine {
         let error = ApiError::from(refusal);
         let ApiError::Refused { code, err_code, ref description } = error else { return };
         if code == 503 && err_code != 10_077 || BUSY.contains(&err_code) {
-            return self.again(place, description);
+            let error = self.link.unavailable(description);
+            return self.settle(place, Err(error));
         }
-        let size = self.flights[place].as_ref().map_or(0, |flight| flight.item.size);
+        let size = self.flights[place].as_ref().map_or(0, |flight| flight.size);
         let error = match EXCEEDS_MAXIMUM.contains(&err_code) {
             true => BrokerError::TooLarge { size, limit: size.saturating_sub(1) },
             false => error.into(),
@@ -226,46 +302,15 @@ impl Engine {
         self.settle(place, Err(error));
     }
 
-    /// Tries again in a moment, or gives up.
-    fn again(&mut self, place: usize, trouble: &str) {
-        let Some(flight) = self.flights[place].as_mut() else { return };
+    /// An answer that takes too long is not waited for on this connection: it may be dead without saying so.
+    fn sweep(&mut self) {
         let now = Instant::now();
-        if now + AGAIN >= flight.deadline {
-            let error = self.link.unavailable(trouble);
-            return self.settle(place, Err(error));
-        }
-        flight.trouble = Some(trouble.to_owned());
-        flight.is_sent = false;
-        flight.look = now + AGAIN;
-    }
-
-    /// Deals with what is overdue.
-    async fn sweep(&mut self) {
-        let now = Instant::now();
-        let mut is_away = None;
-        for place in 0..self.flights.len() {
-            let Some(flight) = self.flights[place].as_mut() else { continue };
-            if flight.look > now {
-                continue;
-            }
-            if flight.is_sent {
-                flight.trouble = Some("no answer in time".into());
-            }
-            if now >= flight.deadline || flight.sends >= MAX_SENDS {
-                let trouble = flight.trouble.take().unwrap_or_default();
-                let error = self.link.unavailable(&trouble);
-                is_away = Some(error.clone());
-                self.settle(place, Err(error));
-            } else {
-                self.send(place).await;
-            }
-        }
-        if let Some(error) = is_away {
-            self.give_up_waiting(&error);
+        if self.flights.iter().flatten().any(|flight| flight.overdue <= now) {
+            self.lose("no answer in time");
         }
     }
 
-    /// The broker is away: what waits for its turn would only find that out one window after the other.
+    /// What waits for its turn would only find out one window after the other.
     fn give_up_waiting(&mut self, error: &BrokerError) {
         for (call, item) in std::mem::take(&mut self.ready) {
             let key = item.envelope.key.clone();
@@ -285,11 +330,10 @@ impl Engine {
     fn settle(&mut self, place: usize, answer: Result<Published, BrokerError>) {
         let Some(flight) = self.flights[place].take() else { return };
         self.free.push(place);
-        self.bytes -= flight.item.size;
+        self.bytes -= flight.size;
         let has_failed = answer.is_err();
-        let key = flight.item.envelope.key;
-        self.answer(flight.call, flight.item.index, answer);
-        self.after(flight.call, &key, has_failed);
+        self.answer(flight.call, flight.index, answer);
+        self.after(flight.call, &flight.key, has_failed);
     }
 
     /// Lets the next of the key go; after a failure not those of the same call.

@@ -4,9 +4,19 @@
 //! and take the next, and a connection may break between two: with two events of one key under way, the second could
 //! be stored without the first. So of each key one event is under way; the window is filled with other keys.
 //!
-//! What is not answered in time, or by nobody, is sent again under the same id, which the server recognises.
+//! **Nothing is sent twice here.** What is not answered (the connection is lost, nobody takes it, it takes too long) is
+//! given up at once, with everything else under way or waiting, and nothing more is admitted until somebody has looked
+//! at the record since ([`Record`]): the store may have been wiped and made anew by another process, and what is sent
+//! into that before log and broker were compared is out of order for good. Sending again is the publisher's, which
+//! looks first; the server recognises what it holds by its id.
+//!
+//! A publish that was given up must not be stored later by itself either. So publishing has a connection of its own
+//! that is never restored ([`Link::lane`]): what its client had not sent yet ends with it, and what it had sent went to
+//! a server that holds, or held, the record that was looked at. Not covered: a stream that somebody deletes *and* another
+//! process makes anew between a look and a publish, while every connection holds.
 
 mod engine;
+mod record;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,6 +27,7 @@ use tidewire_core::{BrokerError, Envelope, Key};
 use tokio::sync::{mpsc, oneshot};
 
 use self::engine::Engine;
+pub(super) use self::record::Record;
 use super::binding;
 use super::link::Link;
 use super::options::JetStreamOptions;
@@ -35,8 +46,7 @@ struct Item {
     envelope: Envelope,
     /// Headers and data, in bytes.
     size: usize,
-    /// What the engine sends first; made again from the envelope if it must be sent again.
-    headers: Option<async_nats::HeaderMap>,
+    headers: async_nats::HeaderMap,
 }
 
 /// One call to publish.
@@ -57,6 +67,7 @@ struct Limits {
 /// The way in.
 pub(super) struct Publisher {
     calls: mpsc::Sender<Call>,
+    record: Arc<Record>,
     stream: String,
     max_event_bytes: usize,
 }
@@ -67,8 +78,14 @@ impl Publisher {
         let (calls, waiting) = mpsc::channel(MAX_WAITING_CALLS);
         let limits =
             Limits { domain: options.domain.clone(), window: options.publish_window, ack_timeout: options.ack_timeout };
-        tokio::spawn(Engine::new(link, limits, waiting).await?.run());
-        Ok(Self { calls, stream: stream::name(&options.domain), max_event_bytes: options.max_event_bytes })
+        let record = Arc::new(Record::default());
+        tokio::spawn(Engine::new(link, limits, record.clone(), waiting).await?.run());
+        Ok(Self { calls, record, stream: stream::name(&options.domain), max_event_bytes: options.max_event_bytes })
+    }
+
+    /// Where it must be noted that somebody looked at the record.
+    pub(super) fn record(&self) -> Arc<Record> {
+        self.record.clone()
     }
 
     /// Publishes; see [`tidewire_core::Broker::publish`].
@@ -90,7 +107,7 @@ impl Publisher {
                 failed.insert(envelope.key);
                 continue;
             }
-            items.push(Item { index, envelope, size, headers: Some(encoded.headers) });
+            items.push(Item { index, envelope, size, headers: encoded.headers });
         }
         let (answer, answered) = oneshot::channel();
         if self.calls.send(Call { items, answers, answer }).await.is_err() {
