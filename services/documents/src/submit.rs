@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tidewire::objects::{ObjectKey, Objects, ObjectsError};
 use tidewire::{
-    Append, Commit, Committed, DocumentWrite, Draft, Event, Expect, Ports, Position, SchemaError, Store,
-    StoreError,
+    Append, Commit, Committed, DocumentWrite, Draft, Event, Expect, Ports, Position, SchemaError, Store, StoreError,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
