@@ -10,6 +10,10 @@
 //! **One stream** holds everything, in order, until it is too old; a publish is refused rather than anything
 //! discarded. It is made as it must be, and refused with the differences if it is otherwise.
 //!
+//! **Nothing is published on trust.** After a lost connection, or when nobody took an event, all that was under way is
+//! given up, and nothing more is taken until somebody has looked at the record ([`Extent`]): another process may have
+//! made a wiped store anew ([`publish`]).
+//!
 //! **Order per key across processes.** A group's work is cut into 16 *slots* of 4 buckets. The *roll* of the group,
 //! one value on the server that is changed by compare-and-set only, says which process owns each slot, through which
 //! consumer it reads it, and where the slot stood when it was taken. Processes take an equal share each, give up what
@@ -112,7 +116,8 @@ fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The broker on NATS JetStream. See [`Broker`] for what it promises; what a publish survives is up to the server:
 /// power loss where its `sync_interval` is `always`, and otherwise the loss of a minority of its replicas.
 ///
-/// Connections are restored for ever. A stream that was lost is made anew, as another incarnation ([`Extent`]), and
+/// Connections are restored for ever; of a publish whose connection is lost the caller is told at once, and publishes
+/// again after a look at the record ([`Broker::extent`]), or is refused until somebody looked. A stream that was lost is made anew, as another incarnation ([`Extent`]), and
 /// groups begin anew on it.
 pub struct JetStreamBroker {
     shared: Arc<Shared>,

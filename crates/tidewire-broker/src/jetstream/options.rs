@@ -38,7 +38,8 @@ pub struct JetStreamOptions {
     pub dedupe_window: Duration,
     /// How many publishes may be under way at once; of each key one. Default 512, which is past the knee.
     pub publish_window: usize,
-    /// How long to wait for the answer to one publish before it is sent again. Default 5 s.
+    /// How long to wait for the answer to one publish. Beyond, the connection is taken for dead, and everything under
+    /// way on it is answered [`BrokerError::Unavailable`]. Default 5 s.
     pub ack_timeout: Duration,
     /// A file with the user's JWT and seed (`.creds`).
     pub credentials_file: Option<PathBuf>,

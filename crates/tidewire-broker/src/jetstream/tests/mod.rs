@@ -1,6 +1,7 @@
 //! On real servers.
 
 mod conform;
+mod doubt;
 mod faults;
 mod measure;
 mod share;
