@@ -12,7 +12,7 @@
 //!
 //! **Nothing is published on trust.** After a lost connection, or when nobody took an event, all that was under way is
 //! given up, and nothing more is taken until somebody has looked at the record ([`Extent`]): another process may have
-//! made a wiped store anew ([`publish`]).
+//! made a wiped store anew.
 //!
 //! **Order per key across processes.** A group's work is cut into 16 *slots* of 4 buckets. The *roll* of the group,
 //! one value on the server that is changed by compare-and-set only, says which process owns each slot, through which
