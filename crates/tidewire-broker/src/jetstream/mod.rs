@@ -18,7 +18,7 @@
 //! one value on the server that is changed by compare-and-set only, says which process owns each slot, through which
 //! consumer it reads it, and where the slot stood when it was taken. Processes take an equal share each, give up what
 //! is more than that, and take over what belongs to one that gave no sign of life. Within a process a key is with one
-//! member at a time ([`crate::hand`]).
+//! member at a time (`hand`).
 //!
 //! Every *tenure* (a process taking slots) reads through a consumer of its own, made for it at or before the first
 //! event of those slots that is not known to be done. So:

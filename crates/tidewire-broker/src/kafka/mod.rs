@@ -12,7 +12,7 @@
 //!
 //! **What Kafka does not do is done here**: retries are kept in hand, where they hold back their key and nothing else;
 //! what was finished out of order is committed as text beside the offset; and so is what may have been handed out, so
-//! that an event that kills its process is told apart from those that only waited behind it (see [`track`]).
+//! that an event that kills its process is told apart from those that only waited behind it (see `track`).
 //!
 //! **What nobody does**: Kafka does not recognise an event that is published again with the same id; it is delivered
 //! again, and the inbox drops it.

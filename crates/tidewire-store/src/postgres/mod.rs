@@ -30,7 +30,7 @@
 //! # Who waits for whom
 //!
 //! The writer commits in groups. It takes streams with `skip locked`, so a stream that somebody's long transaction holds
-//! keeps only its own commits: they go to a [lane](lanes). Locks are taken in one order everywhere ([`lookup`]); what
+//! keeps only its own commits: they go to a lane (`lanes`). Locks are taken in one order everywhere (`lookup`); what
 //! deadlocks all the same is decided again. Notifications are sent by sequencers alone, between transactions, at most a
 //! hundred a second: a notification takes a lock on the whole database from its commit's begin to its end.
 

@@ -3,7 +3,7 @@
 //! For every batch: what the inbox knows is acknowledged; what follows a parked key is parked behind it; what
 //! may have been running when a process died runs alone, counted before it starts; the rest runs, key by key
 //! in order, and is committed together with its inbox marks. Only then is anything acknowledged. Batches overlap
-//! where that changes no order ([`batches`]).
+//! where that changes no order (`batches`).
 
 mod batches;
 mod failure;
