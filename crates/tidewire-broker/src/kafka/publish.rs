@@ -130,7 +130,10 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         context::error(&error, reason);
         let Some(code) = error.rdkafka_error_code() else { return };
-        if error::is_denied(code) || code == RDKafkaErrorCode::Fatal {
+        // A cluster that was away as a whole may come back as another one, without its record: what is on its way must
+        // not be stored there before the relay has looked.
+        let is_away = code == RDKafkaErrorCode::AllBrokersDown;
+        if error::is_denied(code) || code == RDKafkaErrorCode::Fatal || is_away {
             self.fate.fail(error::from_code(reason, code));
         }
     }
