@@ -69,6 +69,9 @@ impl Daemon {
             && let Some(pid) = self.pid()
         {
             let _ = kill_process(pid, signal);
+            if signal == Signal::STOP {
+                until_stopped(pid);
+            }
         }
     }
 
@@ -128,5 +131,21 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// A process that was told to stop goes on until each of its threads has come by: another processor may be running one.
+fn until_stopped(pid: Pid) {
+    let begun = Instant::now();
+    let is_stopped = || {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return true };
+        threads.flatten().all(|thread| {
+            let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            // The name before it may hold anything, brackets included.
+            status.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 'Z']))
+        })
+    };
+    while !is_stopped() && begun.elapsed() < END {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -89,6 +89,8 @@ async fn read(direction: Direction, mut from: ReadHalf<'_>, held: &Sender<Chunk>
             from.read(&mut buffer).await
         };
         let count = tokio::select! {
+            // What arrives after a fault was set meets it.
+            biased;
             _ = faults.changed() => continue,
             read = read => read,
         };
