@@ -152,6 +152,8 @@ fn soon_missed(url: &str) -> JetStreamOptions {
         url: url.to_owned(),
         member_ttl: Duration::from_secs(3),
         ack_timeout: Duration::from_secs(2),
+        // A stream reserves it, and there are many of them.
+        max_bytes: 256 << 20,
         ..JetStreamOptions::default()
     }
 }

@@ -36,6 +36,9 @@ const START: Duration = Duration::from_secs(30);
 /// How often a node is tried on other ports, because somebody else was quicker.
 const TRIES: usize = 4;
 
+/// What a server may hold unless told otherwise: 1 TiB.
+const MAX_STORE: u64 = 1 << 40;
+
 /// What a node of one's own is like.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
@@ -43,7 +46,8 @@ pub struct NatsOptions {
     pub sync_always: bool,
     /// Where the store lies, instead of a fresh folder that is removed at the end. The folder stays its caller's.
     pub store_dir: Option<PathBuf>,
-    /// The most bytes that the store may hold (`max_file_store`).
+    /// The most bytes that the store may hold (`max_file_store`). By default far more than there is: streams reserve
+    /// what they may grow to, and those of tests never do.
     pub max_store: Option<u64>,
     /// More lines of configuration, at top level.
     pub config: String,
@@ -268,9 +272,7 @@ fn configuration(
     if options.sync_always {
         text += "  sync_interval: always\n";
     }
-    if let Some(bytes) = options.max_store {
-        let _ = writeln!(text, "  max_file_store: {bytes}");
-    }
+    let _ = writeln!(text, "  max_file_store: {}", options.max_store.unwrap_or(MAX_STORE));
     text += "}\n";
     if let Some((port, routes)) = cluster {
         // Not advertised: a client behind a proxy must not learn the way around it.
