@@ -5,10 +5,12 @@
 //! A foreign client may publish under any bucket or partition. It keeps its own order per key by staying with one; the
 //! order between its events and the log's is nobody's promise.
 
+mod asyncapi;
 mod client;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod nats;
+pub mod node;
 
 use std::collections::{BTreeMap, HashMap};
 

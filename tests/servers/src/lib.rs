@@ -6,8 +6,9 @@
 //! | PostgreSQL 15 or later | the system, or its package when run as root | [`postgres`] | [`Postgres::start`] |
 //! | Apache Kafka 4.4.0 | Maven, pinned and checksummed | [`kafka`] | [`Kafka::start`] |
 //!
-//! Clients of other languages run in a [`Python`] of their own. What is got is kept under `target/servers/`. Every server listens on loopback at a free port, keeps its data
-//! in a folder of its own, and ends with the process that started it, however that one ends.
+//! Clients of other languages run in a [`Python`] or a [`Node`] of their own. What is got is kept under `target/servers/`.
+//! Every server listens on loopback at a free port, keeps its data in a folder of its own, and ends with the process that
+//! started it, however that one ends.
 //!
 //! Shared servers are started once per process and belong to every test of it: give them work, under names of
 //! your own, but never hurt them. Faults are for servers of one's own and for [`Proxy`].
@@ -26,6 +27,7 @@ mod folder;
 mod kafka;
 mod missing;
 mod nats;
+mod node;
 mod port;
 mod postgres;
 mod program;
@@ -37,6 +39,7 @@ pub use environment::left_out;
 pub use kafka::{Kafka, KafkaOptions, kafka};
 pub use missing::Missing;
 pub use nats::{Nats, NatsCluster, NatsOptions, nats};
+pub use node::Node;
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions, postgres};
 pub use proxy::{Close, Direction, Proxy};
