@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use tidewire_core::{Handler, Projection};
 use tokio_util::sync::CancellationToken;
 
+use crate::http::RouteDoc;
 use crate::project::Projected;
 
 /// What one service adds to a process: handlers, routes, and work in the background.
@@ -42,6 +43,8 @@ pub struct Service {
     pub handlers: Vec<Arc<dyn Handler>>,
     /// Its part of the HTTP surface.
     pub routes: Router,
+    /// What these routes take and answer, for the OpenAPI document.
+    pub docs: Vec<RouteDoc>,
     /// Its work in the background.
     pub background: Vec<Background>,
 }
@@ -57,7 +60,7 @@ pub struct Background {
 impl Service {
     /// A service that does nothing yet.
     pub fn new(name: &'static str) -> Self {
-        Self { name, handlers: Vec::new(), routes: Router::new(), background: Vec::new() }
+        Self { name, handlers: Vec::new(), routes: Router::new(), docs: Vec::new(), background: Vec::new() }
     }
 
     /// With a handler.
@@ -75,6 +78,12 @@ impl Service {
     /// With more routes.
     pub fn routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);
+        self
+    }
+
+    /// With what its routes take and answer.
+    pub fn documented(mut self, docs: impl IntoIterator<Item = RouteDoc>) -> Self {
+        self.docs.extend(docs);
         self
     }
 
