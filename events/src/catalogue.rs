@@ -67,7 +67,7 @@ impl Entry {
 pub fn catalogue() -> &'static [Entry] {
     static CATALOGUE: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         let domains = [crate::user::entries(), crate::activity::entries(), crate::document::entries()];
-        domains.into_iter().flatten().chain(crate::saga::entries()).collect()
+        domains.into_iter().flatten().chain(crate::saga::entries()).chain(crate::operator::entries()).collect()
     });
     &CATALOGUE
 }

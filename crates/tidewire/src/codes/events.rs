@@ -16,6 +16,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "The known types are the folders of schemas/; look for a typing error or a missing version (`user.followed.v1`). To add a type, add it to the catalogue in events/ with its schema in schemas/TYPE/v1.json. What is parked can then be redriven with `tidewire parked redrive`.",
     ),
     e(
+        "event.reserved",
+        "a type that only the house itself emits",
+        "`operator.acted` is the record of who changed what by hand. It is written by the verbs of operators, in the same commit as what they change; one that anybody could send would prove nothing. Nothing was written.",
+        "Use the verb itself (`tidewire parked redrive`, `sagas retry` and so on) with --reason. For a record of your own, add a type of your own to the catalogue.",
+    ),
+    e(
         "event.schema_invalid",
         "the data does not fit the schema of its type",
         "The data misses a field, has one of the wrong type, or breaks a bound of the JSON Schema published for this type and version. At the edge the event was refused, and nothing was written. A consumer that cannot read one, or has no way from its old version to the current one, parks it.",

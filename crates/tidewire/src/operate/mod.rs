@@ -1,12 +1,14 @@
 //! What operators ask and do: status, consumers, parked events, redrive, audit, reconcile, retire. One implementation, behind
 //! the HTTP surface and the command line alike.
 
+mod acted;
 mod audit;
 mod reconcile;
 mod retire;
 #[cfg(test)]
 mod tests;
 
+pub use acted::{Acted, Actor, OPERATOR_ACTED, TIDEWIRE_ACTOR};
 pub use audit::{Audit, AuditedConsumer};
 pub use retire::{Folded, Hold, Retirement};
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Value, json};
 use tidewire::http::{Problem, nearest};
+use tidewire::operate::OPERATOR_ACTED;
 use tidewire::{Envelope, EventType};
 
 use super::parse::Came;
@@ -39,6 +40,10 @@ impl Catalogue {
             return Err(bad("event.expired", "`expirytime` is in the past: nobody would handle the event"));
         }
         let entry = events::entry(envelope.ty.name()).ok_or_else(|| unknown_type(envelope.ty.name()))?;
+        if envelope.ty.name() == OPERATOR_ACTED.name() {
+            let detail = format!("`{}` tells what operators did; only the house itself emits it", envelope.ty.name());
+            return Err(Problem::new(StatusCode::FORBIDDEN, "event.reserved", detail));
+        }
         self.follow_schema(&envelope)?;
         let key = (entry.key)(&envelope)?;
         if has_key && envelope.key != key {

@@ -63,6 +63,7 @@ async fn what_is_no_good_is_refused_and_nothing_is_written() {
     let cases = [
         (changed(json!({"type": "user.folowed.v1"})), 400, "event.unknown_type"),
         (changed(json!({"type": "order.placed.v1"})), 400, "event.unknown_type"),
+        (changed(json!({"type": "operator.acted.v1"})), 403, "event.reserved"),
         (changed(json!({"type": "user.followed.v2"})), 400, "event.newer_version"),
         (changed(json!({"data": {"follower_id": "7"}})), 400, "event.schema_invalid"),
         (changed(json!({"data": {"follower_id": 7, "followed_id": ["42"]}})), 400, "event.schema_invalid"),

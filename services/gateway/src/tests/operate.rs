@@ -107,3 +107,24 @@ async fn what_everybody_has_handled_need_not_be_on_the_broker() {
     let audit = operator.audit().await.unwrap();
     assert_eq!((audit.released, audit.missing_on_broker, audit.lost), (1, 0, 0));
 }
+
+/// The writer of these events and their schema live on different floors.
+#[test]
+fn what_operators_did_follows_its_schema() {
+    use tidewire::operate::{Acted, Actor, OPERATOR_ACTED};
+    let entry = ::events::entry(OPERATOR_ACTED.name()).unwrap();
+    let validator = jsonschema::validator_for(&entry.schema).unwrap();
+    let long = "x".repeat(9_000);
+    for acted in [
+        Acted::new(&Actor::house(), "parked drop", "", ""),
+        Acted::new(&Actor::house(), "parked drop", long.clone(), &long).with("event", "1").with("before", long.clone()),
+    ] {
+        let event = acted.append(&tidewire::SystemClock).events.remove(0);
+        assert_eq!(event.ty, entry.ty);
+        (entry.check)(&event).unwrap();
+        assert_eq!((entry.key)(&event).unwrap(), event.key);
+        let data: Value = serde_json::from_slice(event.data.as_deref().unwrap()).unwrap();
+        assert!(validator.is_valid(&data), "{data}");
+        event.check().unwrap();
+    }
+}

@@ -12,10 +12,11 @@ pub use transport::Body;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use serde_json::Value;
+use tidewire::operate::TIDEWIRE_ACTOR;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -54,6 +55,14 @@ pub fn token(session: &Session) -> Result<Option<String>, Failure> {
 pub struct Client {
     transport: Transport,
     timeout: Duration,
+    /// Who typed the command, for the record of what operators did.
+    actor: Option<HeaderValue>,
+}
+
+/// The user of this machine, as his shell calls him.
+fn user(session: &Session) -> Option<HeaderValue> {
+    let name = session.env.non_empty("USER").or_else(|| session.env.non_empty("LOGNAME"))?;
+    HeaderValue::from_str(name).ok()
 }
 
 impl Client {
@@ -62,20 +71,20 @@ impl Client {
     pub async fn connect(session: &Session) -> Result<Self, Failure> {
         let timeout = session.global.timeout;
         if let Some(url) = session.global.url.as_deref().or_else(|| session.env.non_empty("TIDEWIRE_URL")) {
-            return Self::http(url, timeout, token(session)?.as_deref());
+            return Ok(Self { actor: user(session), ..Self::http(url, timeout, token(session)?.as_deref())? });
         }
         let config = session.config(&[])?;
         let answers = |running: &RunFile| running.has_gateway() || !wire::is_shared(&config);
         if let Some(running) = running(&config.data_dir).await.filter(answers) {
-            return Self::http(&running.url, timeout, token(session)?.as_deref());
+            return Ok(Self { actor: user(session), ..Self::http(&running.url, timeout, token(session)?.as_deref())? });
         }
         let local = Local::open(&config, session.clock.clone()).await?;
-        Ok(Self { transport: Transport::Local(Box::new(local)), timeout })
+        Ok(Self { transport: Transport::Local(Box::new(local)), timeout, actor: user(session) })
     }
 
     /// The instance at `url`, with the API key or token that goes with every request.
     pub fn http(url: &str, timeout: Duration, token: Option<&str>) -> Result<Self, Failure> {
-        Ok(Self { transport: Transport::Http(Http::new(url, token)?), timeout })
+        Ok(Self { transport: Transport::Http(Http::new(url, token)?), timeout, actor: None })
     }
 
     /// Whether an instance answers, rather than this process itself.
@@ -91,10 +100,13 @@ impl Client {
 
     /// Sends JSON and reads JSON.
     pub async fn send(&self, method: Method, target: &str, body: &Value) -> Result<(StatusCode, Value), Failure> {
-        let request = request(method, target)
+        let mut request = request(method, target)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()))
             .map_err(malformed)?;
+        if let Some(actor) = &self.actor {
+            request.headers_mut().insert(TIDEWIRE_ACTOR, actor.clone());
+        }
         self.json(request).await
     }
 
@@ -180,5 +192,6 @@ async fn read(reply: Reply) -> Result<Bytes, Failure> {
 /// For tests of commands: the routes without any files.
 #[cfg(test)]
 pub fn on_routes(routes: axum::Router) -> Client {
-    Client { transport: Transport::Local(Box::new(Local::on_routes(routes))), timeout: Duration::from_secs(10) }
+    let transport = Transport::Local(Box::new(Local::on_routes(routes)));
+    Client { transport, timeout: Duration::from_secs(10), actor: None }
 }
