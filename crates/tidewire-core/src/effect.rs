@@ -86,12 +86,65 @@ pub struct EffectOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectState {
-    /// To be tried (again) at this moment.
+    /// To be tried (again) at this moment. For one that was given up this is a new beginning: its attempts count from 0.
     Pending(DateTime<Utc>),
     /// Carried out.
     Done,
     /// Given up: attempts exhausted or refused for good. Logged as an error and counted.
     Failed,
+}
+
+impl EffectState {
+    /// The state without its moment.
+    pub fn phase(&self) -> EffectPhase {
+        match self {
+            Self::Pending(_) => EffectPhase::Pending,
+            Self::Done => EffectPhase::Done,
+            Self::Failed => EffectPhase::Failed,
+        }
+    }
+}
+
+/// Where an effect stands, for selecting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectPhase {
+    /// Still to be carried out.
+    Pending,
+    /// Carried out.
+    Done,
+    /// Given up.
+    Failed,
+}
+
+/// Which effects to list, in the order of their ids. Empty fields select everything.
+#[derive(Clone, Debug, Default)]
+pub struct EffectQuery {
+    /// Only these.
+    pub phase: Option<EffectPhase>,
+    /// Only of this consumer.
+    pub consumer: Option<String>,
+    /// Only those that follow from one of these events, by id.
+    pub causes: Vec<String>,
+    /// Only this one.
+    pub id: Option<String>,
+    /// Only after this id.
+    pub after: Option<String>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// An effect as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredEffect {
+    /// The effect.
+    pub effect: Effect,
+    /// Where it stands.
+    pub state: EffectState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last, if something did.
+    pub error: Option<String>,
 }
 
 /// An effect whose time has come.

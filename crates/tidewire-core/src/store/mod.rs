@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{Commit, Committed, Mark};
-use crate::effect::DueEffect;
+use crate::effect::{DueEffect, EffectQuery, StoredEffect};
 use crate::envelope::Envelope;
 use crate::event_type::EventType;
 use crate::key::Key;
@@ -217,6 +217,9 @@ pub trait Schedule: Send + Sync {
 
     /// Effects to be tried at `now`, the longest due first. Only under a lease: this does not claim them.
     async fn due_effects(&self, now: DateTime<Utc>, limit: usize) -> Result<Vec<DueEffect>, StoreError>;
+
+    /// Effects in whatever state, also those given up, which nobody tries any more until an outcome makes them pending.
+    async fn effects(&self, query: &EffectQuery) -> Result<Vec<StoredEffect>, StoreError>;
 
     /// When the next timer of these owners and the next effect are due. A hint: commits move it.
     async fn next_due(&self, owners: &[String]) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), StoreError>;

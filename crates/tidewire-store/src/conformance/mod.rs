@@ -95,6 +95,7 @@ cases![
     schedule::a_timer_fires_once,
     schedule::timers_move_and_are_cancelled,
     schedule::effects_are_tried_until_settled,
+    schedule::effects_given_up_are_found_and_begin_anew,
     schedule::an_effect_is_asked_for_once,
     fences::a_lease_has_one_holder,
     fences::an_expired_lease_is_taken_with_a_higher_epoch,

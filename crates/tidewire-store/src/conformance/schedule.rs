@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
-use tidewire_core::effect::EffectState;
+use tidewire_core::effect::{EffectPhase, EffectQuery, EffectState};
 use tidewire_core::{Call, Commit, Committed, Effect, EffectOutcome, Expect, Key, Timer, TimerWrite};
 
 use super::{Rig, append, applied, duplicate, event};
@@ -93,6 +93,44 @@ pub(super) async fn effects_are_tried_until_settled(rig: Rig) {
     assert_eq!(due(later).await, [(effect(3), 0), (effect(2), 1)]);
     applied(&rig, settle(3, EffectState::Done)).await;
     assert_eq!(rig.store.next_due(&[]).await.unwrap(), (None, Some(later)));
+}
+
+pub(super) async fn effects_given_up_are_found_and_begin_anew(rig: Rig) {
+    let other = Effect::new("other", "/s", "elsewhere", 0, effect(0).call);
+    let asked = (0..3).map(effect).chain([other.clone()]).collect();
+    applied(&rig, Commit { effects: asked, ..Commit::default() }).await;
+    let failed = |n: usize| {
+        let outcome = EffectOutcome { id: effect(n).id, state: EffectState::Failed, error: Some("no answer ü".into()) };
+        Commit { settled: vec![outcome], ..Commit::default() }
+    };
+    let listed = |query: EffectQuery| {
+        let store = rig.store.clone();
+        async move { store.effects(&EffectQuery { limit: query.limit.max(1) * 9, ..query }).await.unwrap() }
+    };
+    let given_up = || EffectQuery { phase: Some(EffectPhase::Failed), ..Default::default() };
+    assert!(listed(given_up()).await.is_empty());
+    applied(&rig, failed(0)).await;
+    applied(&rig, failed(1)).await;
+    let found = listed(given_up()).await;
+    assert!(found.len() == 2 && found.is_sorted_by(|a, b| a.effect.id < b.effect.id), "{found:?}");
+    assert!(found.iter().all(|one| one.state == EffectState::Failed && one.attempts == 1));
+    assert!(found.iter().all(|one| one.error.as_deref() == Some("no answer ü")));
+    let after = EffectQuery { after: Some(found[0].effect.id.clone()), ..given_up() };
+    assert_eq!(listed(after).await, found[1..]);
+    let of_cause = EffectQuery { causes: vec!["elsewhere".into(), "nowhere".into()], ..Default::default() };
+    assert_eq!(listed(of_cause).await[0].effect, other);
+    let of_consumer = EffectQuery { consumer: Some("h".into()), ..Default::default() };
+    assert_eq!(listed(of_consumer).await.len(), 3);
+    let one = EffectQuery { id: Some(effect(2).id), ..Default::default() };
+    assert_eq!(listed(one).await[0].state.phase(), EffectPhase::Pending);
+    // A late word of whoever gave it up changes nothing; an operator's does, once and from the beginning.
+    applied(&rig, settle(0, EffectState::Done)).await;
+    assert_eq!(listed(given_up()).await.len(), 2);
+    let now = rig.clock.now() + TimeDelta::minutes(1);
+    applied(&rig, settle(0, EffectState::Pending(now))).await;
+    assert_eq!(listed(given_up()).await.len(), 1);
+    let due = rig.store.due_effects(now, 9).await.unwrap();
+    assert!(due.iter().any(|due| due.effect.id == effect(0).id && due.attempts == 0), "{due:?}");
 }
 
 pub(super) async fn an_effect_is_asked_for_once(rig: Rig) {

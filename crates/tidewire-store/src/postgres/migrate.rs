@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_log.sql"),
     include_str!("../../migrations/postgres/0002_emit.sql"),
     include_str!("../../migrations/postgres/0003_retire.sql"),
+    include_str!("../../migrations/postgres/0004_effects.sql"),
 ];
 
 /// The schema version of this build.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use tidewire_core::effect::DueEffect;
+use tidewire_core::effect::{DueEffect, EffectPhase, EffectQuery, EffectState, StoredEffect};
 use tidewire_core::store::Schedule;
 use tidewire_core::{Effect, Key, StoreError, Timer};
 
@@ -37,6 +37,31 @@ impl Schedule for PostgresStore {
         self.rows(query).await?.iter().map(effect).collect()
     }
 
+    async fn effects(&self, query: &EffectQuery) -> Result<Vec<StoredEffect>, StoreError> {
+        let mut text = Query::new(
+            "select id, consumer, cause, call, attempts, state, due, error from tidewire.effect where id > ",
+        )
+        .value(query.after.as_deref().unwrap_or_default());
+        text = match query.phase {
+            None => text,
+            Some(EffectPhase::Pending) => text.then(" and state = 0"),
+            Some(EffectPhase::Done) => text.then(" and state = 1"),
+            // Written out: a bound value would not find the index.
+            Some(EffectPhase::Failed) => text.then(" and state = 2"),
+        };
+        if let Some(consumer) = &query.consumer {
+            text = text.then(" and consumer = ").value(consumer.as_str());
+        }
+        if !query.causes.is_empty() {
+            text = text.then(" and cause = any(").value(query.causes.as_slice()).then(")");
+        }
+        if let Some(id) = &query.id {
+            text = text.then(" and id = ").value(id.as_str());
+        }
+        let text = text.then(" order by id limit ").value(query.limit.min(MAX_READ) as i64);
+        self.rows(text).await?.iter().map(stored).collect()
+    }
+
     async fn next_due(&self, owners: &[String]) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), StoreError> {
         // One look at the head of each owner's timers.
         let query = Query::new("select (select min(h.due) from unnest(").value(owners).then(
@@ -61,6 +86,16 @@ fn timer(row: &PgRow) -> Result<Timer, StoreError> {
         due: from_nanos(row.try_get(3).map_err(classify)?),
         data: Bytes::from(data),
     })
+}
+
+fn stored(row: &PgRow) -> Result<StoredEffect, StoreError> {
+    let DueEffect { effect, attempts } = effect(row)?;
+    let state = match row.try_get::<i16, _>(5).map_err(classify)? {
+        0 => EffectState::Pending(from_nanos(row.try_get(6).map_err(classify)?)),
+        1 => EffectState::Done,
+        _ => EffectState::Failed,
+    };
+    Ok(StoredEffect { effect, state, attempts, error: row.try_get(7).map_err(classify)? })
 }
 
 fn effect(row: &PgRow) -> Result<DueEffect, StoreError> {

@@ -261,9 +261,10 @@ async fn effects(
     });
     let (states, dues): (Vec<i16>, Vec<i64>) = states.unzip();
     query(
-        "update tidewire.effect e set state = v.state, due = v.due, error = v.error, attempts = e.attempts + 1 \
+        "update tidewire.effect e set state = v.state, due = v.due, error = v.error, \
+         attempts = case e.state when 2 then 0 else e.attempts + 1 end \
          from unnest($1::text[], $2::smallint[], $3::bigint[], $4::text[]) v (id, state, due, error) \
-         where e.id = v.id and e.state = 0",
+         where e.id = v.id and (e.state = 0 or (e.state = 2 and v.state = 0))",
     )
     .bind(writes.settled.iter().map(|outcome| outcome.id.as_str()).collect::<Vec<_>>())
     .bind(states)

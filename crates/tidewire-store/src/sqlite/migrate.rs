@@ -10,8 +10,11 @@ use super::error::classify;
 const APPLICATION_ID: i64 = 0x5457_4c47;
 
 /// Every migration ever released, in order. Never edited, only added to.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/sqlite/0001_log.sql"), include_str!("../../migrations/sqlite/0002_retired.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_log.sql"),
+    include_str!("../../migrations/sqlite/0002_retired.sql"),
+    include_str!("../../migrations/sqlite/0003_effects.sql"),
+];
 
 /// The schema version of this build.
 pub(super) const SCHEMA: u32 = MIGRATIONS.len() as u32;

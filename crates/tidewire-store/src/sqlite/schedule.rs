@@ -5,7 +5,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tidewire_core::effect::DueEffect;
+use tidewire_core::effect::{DueEffect, EffectPhase, EffectQuery, EffectState, StoredEffect};
 use tidewire_core::store::Schedule;
 use tidewire_core::{Effect, Key, StoreError, Timer};
 
@@ -37,6 +37,34 @@ impl Schedule for SqliteStore {
         let text = "select id, consumer, cause, call, attempts from effect where state = 0 and due <= ? \
                     order by due, rowid limit +?";
         self.rows(text.to_owned(), args).await?.iter().map(effect).collect()
+    }
+
+    async fn effects(&self, query: &EffectQuery) -> Result<Vec<StoredEffect>, StoreError> {
+        let mut args = Args::default();
+        let mut text =
+            "select id, consumer, cause, call, attempts, state, due, error from effect where id > ?".to_owned();
+        args.add(query.after.as_deref().unwrap_or_default());
+        match query.phase {
+            None => {}
+            Some(EffectPhase::Pending) => text += " and state = 0",
+            Some(EffectPhase::Done) => text += " and state = 1",
+            // Written out: a bound value would not find the index.
+            Some(EffectPhase::Failed) => text += " and state = 2",
+        }
+        if let Some(consumer) = &query.consumer {
+            args.add(consumer.as_str());
+            text += " and consumer = ?";
+        }
+        if !query.causes.is_empty() {
+            text += &format!(" and cause in ({})", places(&query.causes, &mut args));
+        }
+        if let Some(id) = &query.id {
+            args.add(id.as_str());
+            text += " and id = ?";
+        }
+        args.count(query.limit.min(MAX_READ) as u64);
+        text += " order by id limit +?";
+        self.rows(text, args).await?.iter().map(stored).collect()
     }
 
     async fn next_due(&self, owners: &[String]) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>), StoreError> {
@@ -72,6 +100,16 @@ fn timer(row: &SqliteRow) -> Result<Timer, StoreError> {
         due: from_nanos(row.try_get(3).map_err(classify)?),
         data: Bytes::from(data),
     })
+}
+
+fn stored(row: &SqliteRow) -> Result<StoredEffect, StoreError> {
+    let DueEffect { effect, attempts } = effect(row)?;
+    let state = match count(row, 5)? {
+        0 => EffectState::Pending(from_nanos(row.try_get(6).map_err(classify)?)),
+        1 => EffectState::Done,
+        _ => EffectState::Failed,
+    };
+    Ok(StoredEffect { effect, state, attempts, error: row.try_get(7).map_err(classify)? })
 }
 
 fn effect(row: &SqliteRow) -> Result<DueEffect, StoreError> {

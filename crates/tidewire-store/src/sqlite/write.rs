@@ -82,10 +82,10 @@ const TIMERS_GONE: Rows = Rows {
 };
 const UNPARKS: Rows = Rows { head: "delete from parked where ordinal in (values ", columns: 1, tail: ")" };
 const SETTLED: Rows = Rows {
-    head: "update effect set state = v.column2, due = v.column3, error = v.column4, attempts = attempts + 1 \
-           from (values ",
+    head: "update effect set state = v.column2, due = v.column3, error = v.column4, \
+           attempts = case effect.state when 2 then 0 else effect.attempts + 1 end from (values ",
     columns: 4,
-    tail: ") as v where effect.id = v.column1 and effect.state = 0",
+    tail: ") as v where effect.id = v.column1 and (effect.state = 0 or (effect.state = 2 and v.column2 = 0))",
 };
 
 impl Writes<'_> {
