@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::log::SagaLog;
@@ -39,6 +40,14 @@ pub trait Saga: Send + Sync + 'static {
 
     /// The steps, in order.
     fn steps(&self, plan: Plan<Self::State>) -> Steps<Self::State>;
+
+    /// Takes over an instance that an older definition of this saga has begun: its state, read as JSON, becomes this
+    /// definition's, and its steps keep their names and their order, so that they are the first of this definition's.
+    /// `None`, as by default, leaves it stalled until a build that has its definition runs.
+    fn take_over(&self, older: SagaLog<Value>) -> Option<SagaLog<Self::State>> {
+        let _ = older;
+        None
+    }
 
     /// What is emitted once every step happened.
     fn completed(&self, log: &SagaLog<Self::State>) -> Result<Vec<Draft>, SchemaError>;
@@ -116,6 +125,22 @@ impl<G: Saga> Definition<G> {
         &self.fingerprint
     }
 
+    /// Its steps' names, in order.
+    pub fn step_names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.steps.iter().map(|step| step.name)
+    }
+
+    /// The event that starts it.
+    pub fn starts(&self) -> EventType {
+        G::Start::TYPE
+    }
+
+    /// The event that the step called `step` waits for, if there is such a step and it waits for one from outside.
+    pub fn signal(&self, step: &str) -> Option<EventType> {
+        let step = self.steps.iter().find(|spec| spec.name == step)?;
+        step.is_wait().then(|| step.done.ty.clone())
+    }
+
     /// What an orchestrator reads: the starting event and every reply.
     pub fn types(&self) -> Vec<EventType> {
         let replies = self.steps.iter().flat_map(StepSpec::replies).cloned();
@@ -143,9 +168,8 @@ fn check<G: Saga>(steps: &[StepSpec<G::State>]) -> Result<(), InvalidDefinition>
         if step.policy.attempts == 0 || step.policy.undo_attempts == 0 {
             return Err(InvalidDefinition::Attempts { saga, step: step.name });
         }
-        let requests = std::iter::once(&step.request.ty).chain(step.undo.as_ref().map(|undo| &undo.request.ty));
         let mut events = BTreeSet::from([G::Start::TYPE.name().to_owned()]);
-        for ty in requests.chain(step.replies()) {
+        for ty in step.requests().chain(step.replies()) {
             if !events.insert(ty.name().to_owned()) {
                 return Err(InvalidDefinition::Ambiguous { saga, step: step.name, event: ty.name().to_owned() });
             }
@@ -157,11 +181,15 @@ fn check<G: Saga>(steps: &[StepSpec<G::State>]) -> Result<(), InvalidDefinition>
 fn fingerprint<G: Saga>(steps: &[StepSpec<G::State>]) -> String {
     let mut text = format!("{} starts {}\n", G::NAME, G::Start::TYPE.name());
     for step in steps {
-        let mut events = vec![&step.request.ty];
-        events.extend(step.undo.as_ref().map(|undo| &undo.request.ty));
-        events.extend(step.replies());
         text.push_str(&format!("{} {}", step.name, step.kind.as_str()));
-        events.iter().for_each(|ty| text.push_str(&format!(" {}", ty.name())));
+        // Said only where it is so: the digests of plain sagas, which are pinned to instances, stay what they were.
+        if steps.iter().filter(|other| other.stage == step.stage).count() > 1 {
+            text.push_str(&format!(" together {}", step.stage));
+        }
+        if step.is_wait() {
+            text.push_str(" waits");
+        }
+        step.requests().chain(step.replies()).for_each(|ty| text.push_str(&format!(" {}", ty.name())));
         text.push('\n');
     }
     Sha256::digest(text.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -43,6 +43,16 @@ pub enum What {
     Resumed,
     /// An input meant nothing.
     Ignored,
+    /// A step waits for a signal.
+    Waiting,
+    /// A signal came before its step, and was kept for it.
+    SignalKept,
+    /// A person decided something.
+    Ordered,
+    /// A step was passed without its reply.
+    Skipped,
+    /// A build of a newer definition took it over.
+    TakenOver,
 }
 
 /// One thing that happened.

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::history::History;
-use super::reference::Failure;
+use super::reference::{Direction, Failure};
 use super::stall::Stall;
+use crate::envelope::Envelope;
 use crate::key::Key;
 
 /// Where a saga is.
@@ -56,6 +57,8 @@ impl Status {
 pub enum StepStatus {
     /// Asked for; no reply yet.
     Sent,
+    /// Waits for a signal from outside.
+    Waiting,
     /// It happened.
     Ok,
     /// It did not happen.
@@ -68,6 +71,10 @@ pub enum StepStatus {
     Undone,
     /// The undo failed too often.
     UndoFailed,
+    /// A person decided that the saga goes on without its reply.
+    Skipped,
+    /// To be asked for again: a person turned the saga forward.
+    Again,
 }
 
 /// What a step waits for.
@@ -103,6 +110,12 @@ pub struct StepLog {
     /// Requests sent for its undo.
     #[serde(default)]
     pub undo_attempts: u32,
+    /// Of its requests, those that do not count any more, because a person decided to try on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forgiven: u32,
+    /// The same of the requests for its undo.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub undo_forgiven: u32,
     /// Its last request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Uuid>,
@@ -119,6 +132,41 @@ pub struct StepLog {
     /// Why it, or its undo, failed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+impl StepLog {
+    pub(super) fn new(name: &str, epoch: u32, now: DateTime<Utc>) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: StepStatus::Sent,
+            epoch,
+            attempts: 0,
+            undo_attempts: 0,
+            forgiven: 0,
+            undo_forgiven: 0,
+            request: None,
+            undo_request: None,
+            started_at: now,
+            updated_at: now,
+            due: None,
+            failure: None,
+        }
+    }
+
+    /// Whether there may be something to undo.
+    pub fn may_have_happened(&self) -> bool {
+        match self.status {
+            StepStatus::Ok
+            | StepStatus::Sent
+            | StepStatus::Waiting
+            | StepStatus::Unknown
+            | StepStatus::Undoing
+            | StepStatus::UndoFailed => true,
+            // Passed without its reply: whoever was asked for it may have done it all the same.
+            StepStatus::Skipped => true,
+            StepStatus::Failed | StepStatus::Undone | StepStatus::Again => false,
+        }
+    }
 }
 
 /// One saga: its state, its steps, and how it came to this. Stored as one document and replaced as one value,
@@ -171,9 +219,21 @@ pub struct SagaLog<S> {
     /// Why it is stalled, and what arrived since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall: Option<Stall>,
+    /// Signals that came before their step, at most one for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub early: Vec<Envelope>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl<S> SagaLog<S> {
+    /// The way it goes, or went before it was stuck: forward, or back.
+    pub fn heading(&self) -> Direction {
+        if self.failure.is_some() { Direction::Undo } else { Direction::Do }
+    }
+
     /// When it next wants to be woken.
     pub fn due(&self) -> Option<DateTime<Utc>> {
         self.steps.iter().filter_map(|step| step.due).map(|due| due.at).min()

@@ -15,9 +15,9 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
-pub use advance::{Advanced, Ignored, Input, TimerWish};
+pub use advance::{Advanced, Asked, Awaited, Ignored, Input, Order, Outlook, Refused, TimerWish, Verb};
 pub use definition::{Definition, InvalidDefinition, Saga};
 pub use log::{SagaLog, Status, StepLog, StepStatus};
-pub use plan::{Plan, Steps};
+pub use plan::{Plan, Steps, Together};
 pub use reference::{Direction, Failure, SAGA_EPOCH, SAGA_ID, SAGA_STEP, SagaRef, saga_id};
 pub use step::{Policy, Step, StepKind};

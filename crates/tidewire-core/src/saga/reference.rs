@@ -63,7 +63,15 @@ pub struct SagaRef {
     pub epoch: u32,
 }
 
+/// The epoch of a signal: who signals from outside knows of none.
+const ANY_EPOCH: u32 = 0;
+
 impl SagaRef {
+    /// What a signal carries to reach the step called `step` of the saga `id`.
+    pub fn signal(id: Uuid, step: impl Into<String>) -> Self {
+        Self { id, step: step.into(), epoch: ANY_EPOCH }
+    }
+
     /// What `envelope` says, or `None` when it belongs to no saga.
     pub fn of(envelope: &Envelope) -> Option<Self> {
         let id = Uuid::parse_str(&envelope.extensions.get(SAGA_ID)?.to_text()).ok()?;

@@ -68,26 +68,51 @@ impl<G: Saga> Definition<G> {
         if head.saga != G::NAME {
             return Ok(None);
         }
-        let unknown = |reason| Ok(Some(Stored::Unknown(reason)));
-        if head.definition != G::DEFINITION {
-            return unknown(format!(
+        let read = if head.definition < G::DEFINITION {
+            self.take_over(raw, &head)
+        } else if head.definition > G::DEFINITION {
+            Err(format!(
                 "it is of definition {}, this build knows {}: run a build that knows it",
                 head.definition,
                 G::DEFINITION
-            ));
-        }
-        if head.fingerprint != self.fingerprint() {
-            return unknown(format!(
+            ))
+        } else if head.fingerprint != self.fingerprint() {
+            Err(format!(
                 "definition {} has other steps in this build ({} instead of {}): raise the definition's version",
                 head.definition,
                 self.fingerprint(),
                 head.fingerprint
+            ))
+        } else {
+            SagaLog::deserialize(raw).map_err(|error| format!("its state cannot be read by this build: {error}"))
+        };
+        Ok(Some(read.map_or_else(Stored::Unknown, |log| Stored::Known(Box::new(log)))))
+    }
+
+    /// Whether an instance of this definition and these steps goes on as it is.
+    pub fn is_pinned(&self, definition: u16, fingerprint: &str) -> bool {
+        definition == G::DEFINITION && fingerprint == self.fingerprint()
+    }
+
+    /// An instance of an older definition, as this one's.
+    fn take_over(&self, raw: &Value, head: &Head) -> Result<SagaLog<G::State>, String> {
+        let (older, known) = (head.definition, G::DEFINITION);
+        let log = SagaLog::deserialize(raw).map_err(|error| format!("it cannot be read by this build: {error}"))?;
+        let Some(mut log) = self.saga.take_over(log) else {
+            return Err(format!("it is of definition {older}, this build knows {known}: run a build that knows it"));
+        };
+        let fits = log.steps.len() <= self.steps.len()
+            && log.steps.iter().zip(&self.steps).all(|(step, spec)| step.name == spec.name);
+        if !fits {
+            return Err(format!(
+                "definition {known} was to take it over from definition {older}, but its steps are not the first of {known}'s"
             ));
         }
-        match SagaLog::deserialize(raw) {
-            Ok(log) => Ok(Some(Stored::Known(Box::new(log)))),
-            Err(error) => unknown(format!("its state cannot be read by this build: {error}")),
-        }
+        log.definition = known;
+        log.fingerprint = self.fingerprint().to_owned();
+        let note = format!("definition {known} took over from definition {older}");
+        log.history.push(Entry::new(log.updated_at, What::TakenOver).because(note));
+        Ok(log)
     }
 }
 

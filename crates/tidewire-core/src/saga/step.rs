@@ -62,7 +62,8 @@ impl Default for Policy {
 }
 
 type Make<S> = Box<dyn Fn(&S) -> Result<Draft, SchemaError> + Send + Sync>;
-type Absorb<S> = Box<dyn Fn(&mut S, &Envelope) -> Result<(), SchemaError> + Send + Sync>;
+/// `Some` when what came says no.
+type Absorb<S> = Box<dyn Fn(&mut S, &Envelope) -> Result<Option<Failure>, SchemaError> + Send + Sync>;
 type Read = Box<dyn Fn(&Envelope) -> Result<Failure, SchemaError> + Send + Sync>;
 
 pub(super) struct Request<S> {
@@ -91,9 +92,13 @@ pub(super) struct StepSpec<S> {
     pub(super) name: &'static str,
     pub(super) kind: StepKind,
     pub(super) policy: Policy,
-    pub(super) request: Request<S>,
+    /// Steps of one stage are asked for together.
+    pub(super) stage: usize,
+    /// `None` where nobody is asked: the saga waits for what comes from outside.
+    pub(super) request: Option<Request<S>>,
     pub(super) done: Success<S>,
-    pub(super) failed: Refusal,
+    /// `None` where what comes says itself whether it is a no.
+    pub(super) failed: Option<Refusal>,
     /// `None` where there is nothing to undo.
     pub(super) undo: Option<UndoSpec<S>>,
 }
@@ -105,7 +110,18 @@ impl<S> StepSpec<S> {
             .undo
             .iter()
             .flat_map(|undo| std::iter::once(&undo.undone.ty).chain(undo.failed.as_ref().map(|failed| &failed.ty)));
-        [&self.done.ty, &self.failed.ty].into_iter().chain(undo)
+        std::iter::once(&self.done.ty).chain(self.failed.as_ref().map(|failed| &failed.ty)).chain(undo)
+    }
+
+    /// Everything it asks others for.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &EventType> {
+        let undo = self.undo.as_ref().map(|undo| &undo.request.ty);
+        self.request.as_ref().map(|request| &request.ty).into_iter().chain(undo)
+    }
+
+    /// Whether it waits for what comes from outside, rather than for a participant.
+    pub(super) fn is_wait(&self) -> bool {
+        self.request.is_none()
     }
 }
 
@@ -126,7 +142,14 @@ fn request<S, Q: Event>(make: impl Fn(&S) -> Q + Send + Sync + 'static) -> Reque
 }
 
 fn success<S, D: Event>(absorb: impl Fn(&mut S, D) + Send + Sync + 'static) -> Success<S> {
-    let absorb = move |state: &mut S, reply: &Envelope| D::decode(reply).map(|reply| absorb(state, reply));
+    heard(move |state, reply: D| {
+        absorb(state, reply);
+        Ok(())
+    })
+}
+
+fn heard<S, D: Event>(absorb: impl Fn(&mut S, D) -> Result<(), Failure> + Send + Sync + 'static) -> Success<S> {
+    let absorb = move |state: &mut S, reply: &Envelope| D::decode(reply).map(|reply| absorb(state, reply).err());
     Success { ty: D::TYPE, absorb: Box::new(absorb) }
 }
 
@@ -147,9 +170,35 @@ impl<S> Step<S, Final> {
             name,
             kind: StepKind::Retriable,
             policy: Policy::default(),
-            request: request(make),
+            stage: 0,
+            request: Some(request(make)),
             done: success(done),
-            failed: refusal(failed),
+            failed: Some(refusal(failed)),
+            undo: None,
+        };
+        Self { spec, kind: PhantomData }
+    }
+
+    /// A step that asks nobody: it waits for a person, or for an event from outside. Whoever signals emits an `E`
+    /// that carries the saga and the step ([`SagaRef::signal`](super::SagaRef::signal)); one that comes before the
+    /// step is reached is kept for it. `heard` takes it into the state, or says why the answer is no, which counts as
+    /// a failed step.
+    ///
+    /// Nothing within `deadline` counts as a no as well, so that what came before is undone; behind the point of no
+    /// return the saga is stuck until it is signalled.
+    pub fn wait<E: Event>(
+        name: &'static str,
+        deadline: Duration,
+        heard: impl Fn(&mut S, E) -> Result<(), Failure> + Send + Sync + 'static,
+    ) -> Self {
+        let spec = StepSpec {
+            name,
+            kind: StepKind::Retriable,
+            policy: Policy { deadline, attempts: 1, ..Policy::default() },
+            stage: 0,
+            request: None,
+            done: self::heard(heard),
+            failed: None,
             undo: None,
         };
         Self { spec, kind: PhantomData }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Advanced, Ignored, Input, TimerWish};
 use crate::draft::Draft;
+use crate::envelope::Envelope;
 use crate::event::SchemaError;
 use crate::saga::definition::{Definition, Saga};
 use crate::saga::history::{Entry, What};
@@ -84,75 +85,100 @@ impl<'a, G: Saga> Course<'a, G> {
         }
     }
 
-    /// Asks for the next step once the last one happened.
+    /// Asks for the next stage once every step before it happened.
     fn forward(&mut self) -> bool {
-        if self.log.steps.last().is_some_and(|step| step.status != StepStatus::Ok) {
-            return false;
-        }
-        let next = self.log.steps.len();
-        match self.definition.steps.get(next) {
-            None => self.complete(),
-            Some(spec) => {
-                self.log.steps.push(StepLog {
-                    name: spec.name.to_owned(),
-                    status: StepStatus::Sent,
-                    epoch: self.log.epoch,
-                    attempts: 0,
-                    undo_attempts: 0,
-                    request: None,
-                    undo_request: None,
-                    started_at: self.now,
-                    updated_at: self.now,
-                    due: None,
-                    failure: None,
-                });
-                self.send(next, Direction::Do);
+        let passed = |step: &StepLog| matches!(step.status, StepStatus::Ok | StepStatus::Skipped);
+        let specs = &self.definition.steps;
+        let Some(first) = (0..specs.len()).find(|at| !self.log.steps.get(*at).is_some_and(passed)) else {
+            self.complete();
+            return true;
+        };
+        let mut moved = false;
+        for at in (first..specs.len()).take_while(|at| specs[*at].stage == specs[first].stage) {
+            match self.log.steps.get(at).map(|step| step.status) {
+                None => self.log.steps.push(StepLog::new(specs[at].name, self.log.epoch, self.now)),
+                Some(StepStatus::Again) => self.next_epoch(at),
+                Some(_) => continue,
+            }
+            self.ask(at);
+            moved = true;
+            // It could not even be asked for, so that the saga turned back.
+            if self.log.status != Status::Running {
+                break;
             }
         }
-        true
+        moved
     }
 
-    /// Asks for the undo of the last step that may have happened.
+    /// Asks for the undo of the last stage in which something may have happened.
     fn back(&mut self) -> bool {
-        let open = |step: &StepLog| match step.status {
-            StepStatus::Ok | StepStatus::Sent | StepStatus::Unknown | StepStatus::Undoing | StepStatus::UndoFailed => {
-                true
-            }
-            StepStatus::Failed | StepStatus::Undone => false,
-        };
-        let Some(at) = self.log.steps.iter().rposition(open) else {
+        let specs = &self.definition.steps;
+        let Some(last) = self.log.steps.iter().rposition(StepLog::may_have_happened) else {
             self.finish_undone();
             return true;
         };
-        if matches!(self.log.steps[at].status, StepStatus::Undoing | StepStatus::UndoFailed) {
-            return false;
+        let stage = |at: usize| specs.get(at).map(|spec| spec.stage);
+        let mut moved = false;
+        for at in (0..=last).rev().take_while(|at| stage(*at) == stage(last)) {
+            let status = self.log.steps[at].status;
+            let is_open = self.log.steps[at].may_have_happened();
+            if !is_open || matches!(status, StepStatus::Undoing | StepStatus::UndoFailed) {
+                continue;
+            }
+            moved = true;
+            if specs.get(at).is_some_and(|spec| spec.undo.is_some()) {
+                self.set(at, StepStatus::Undoing);
+                self.next_epoch(at);
+                self.send(at, Direction::Undo);
+            } else {
+                self.set(at, StepStatus::Undone);
+            }
+            if self.log.status != Status::Compensating {
+                break;
+            }
         }
-        if self.definition.steps.get(at).is_some_and(|spec| spec.undo.is_some()) {
-            self.set(at, StepStatus::Undoing);
-            self.next_epoch(at);
-            self.send(at, Direction::Undo);
-        } else {
-            self.set(at, StepStatus::Undone);
-        }
-        true
+        moved
     }
 
     /// A step will not happen: undo what did, unless there is no way back.
     pub(super) fn turn_back(&mut self, at: usize, failure: Failure) {
-        let spec = |n: usize| self.definition.steps.get(n);
-        let happened = |step: &StepLog| !matches!(step.status, StepStatus::Failed);
-        let committed = self.log.steps.iter().enumerate().any(|(n, step)| match spec(n).map(|spec| spec.kind) {
-            Some(StepKind::Compensatable) => false,
-            Some(StepKind::Pivot) => happened(step),
-            Some(StepKind::Retriable) | None => true,
-        });
-        if committed {
+        if self.past_recall().is_some() {
             return self.stick(at, failure);
         }
         let entry = self.entry(What::TurnedBack, at, Direction::Do);
         self.log.history.push(entry);
         self.log.status = Status::Compensating;
+        self.log.stuck = None;
         self.log.failure = Some(failure);
+    }
+
+    /// The first step because of which nothing can be undone any more: a pivot that happened or may have, or any step
+    /// behind it.
+    pub(super) fn past_recall(&self) -> Option<usize> {
+        let spec = |at: usize| self.definition.steps.get(at).map(|spec| spec.kind);
+        let happened = |step: &StepLog| !matches!(step.status, StepStatus::Failed | StepStatus::Again);
+        self.log.steps.iter().enumerate().position(|(at, step)| match spec(at) {
+            Some(StepKind::Compensatable) => false,
+            Some(StepKind::Pivot) => happened(step),
+            Some(StepKind::Retriable) | None => true,
+        })
+    }
+
+    /// Whether a step keeps the saga from going on by itself.
+    pub(super) fn is_blocked(&self, at: usize) -> bool {
+        let step = &self.log.steps[at];
+        match self.log.heading() {
+            Direction::Undo => step.status == StepStatus::UndoFailed,
+            Direction::Do => matches!(step.status, StepStatus::Unknown | StepStatus::Failed),
+        }
+    }
+
+    /// A stuck saga goes on once nothing keeps it any more.
+    pub(super) fn unstick(&mut self) {
+        if self.log.status == Status::Stuck && !(0..self.log.steps.len()).any(|at| self.is_blocked(at)) {
+            self.log.stuck = None;
+            self.log.status = if self.log.heading() == Direction::Do { Status::Running } else { Status::Compensating };
+        }
     }
 
     // ── the three ends ──────────────────────────────────────────────────────────────────────────────
@@ -203,11 +229,30 @@ impl<'a, G: Saga> Course<'a, G> {
         self.log.steps[at].epoch = self.log.epoch;
     }
 
+    /// Asks for a step: sends its request, or waits for its signal.
+    pub(super) fn ask(&mut self, at: usize) {
+        let Some(spec) = self.definition.steps.get(at) else { return };
+        if !spec.is_wait() {
+            self.set(at, StepStatus::Sent);
+            return self.send(at, Direction::Do);
+        }
+        self.set(at, StepStatus::Waiting);
+        self.log.steps[at].attempts = self.log.steps[at].attempts.saturating_add(1);
+        self.log.steps[at].due = Some(Due { at: later(self.now, spec.policy.deadline), then: Then::Deadline });
+        let entry = self.entry(What::Waiting, at, Direction::Do);
+        self.log.history.push(entry);
+        let is_ours = |signal: &Envelope| SagaRef::of(signal).is_some_and(|turn| turn.step == spec.name);
+        if let Some(early) = self.log.early.iter().position(is_ours) {
+            let signal = self.log.early.remove(early);
+            self.done(at, &signal);
+        }
+    }
+
     /// Sends the next request of a step in one direction.
     pub(super) fn send(&mut self, at: usize, direction: Direction) {
         let Some(spec) = self.definition.steps.get(at) else { return };
         let request = match direction {
-            Direction::Do => Some(&spec.request),
+            Direction::Do => spec.request.as_ref(),
             Direction::Undo => spec.undo.as_ref().map(|undo| &undo.request),
         };
         let Some(request) = request else { return };
@@ -265,6 +310,10 @@ impl<'a, G: Saga> Course<'a, G> {
             let Some(due) = self.log.steps[at].due.filter(|due| due.at <= self.now) else { continue };
             early = false;
             self.log.steps[at].due = None;
+            // A step of its group failed a moment ago: it is undone, not asked for again.
+            if self.log.heading() == Direction::Undo && self.direction(at) == Direction::Do {
+                continue;
+            }
             match due.then {
                 Then::Retry => {
                     self.next_epoch(at);
@@ -283,6 +332,10 @@ impl<'a, G: Saga> Course<'a, G> {
         let direction = self.direction(at);
         let entry = self.entry(What::DeadlinePassed, at, direction);
         self.log.history.push(entry);
+        if spec.is_wait() {
+            let failure = Failure::new("saga.not_signalled", format!("nobody signalled `{}` in time", spec.name));
+            return self.refused(at, spec, failure);
+        }
         if self.attempts_left(at, spec, direction) {
             return self.send(at, direction);
         }
@@ -320,6 +373,16 @@ impl<'a, G: Saga> Course<'a, G> {
         self.log.steps[at].due = Some(Due { at: later(self.now, wait), then: Then::Retry });
     }
 
+    /// What the saga waited for will not come, or is a no.
+    pub(super) fn refused(&mut self, at: usize, spec: &StepSpec<G::State>, failure: Failure) {
+        if spec.kind == StepKind::Retriable {
+            self.fail(at, StepStatus::Unknown, &failure);
+            return self.stick(at, failure);
+        }
+        self.fail(at, StepStatus::Failed, &failure);
+        self.turn_back(at, failure);
+    }
+
     fn attempts(&self, at: usize, direction: Direction) -> u32 {
         let step = &self.log.steps[at];
         if direction == Direction::Do { step.attempts } else { step.undo_attempts }
@@ -328,13 +391,21 @@ impl<'a, G: Saga> Course<'a, G> {
     fn attempts_left(&self, at: usize, spec: &StepSpec<G::State>, direction: Direction) -> bool {
         let policy = &spec.policy;
         let most = if direction == Direction::Do { policy.attempts } else { policy.undo_attempts };
-        self.attempts(at, direction) < most
+        let step = &self.log.steps[at];
+        let forgiven = if direction == Direction::Do { step.forgiven } else { step.undo_forgiven };
+        self.attempts(at, direction).saturating_sub(forgiven) < most
     }
 
-    fn direction(&self, at: usize) -> Direction {
+    pub(super) fn direction(&self, at: usize) -> Direction {
         match self.log.steps[at].status {
             StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => Direction::Undo,
-            StepStatus::Sent | StepStatus::Ok | StepStatus::Failed | StepStatus::Unknown => Direction::Do,
+            StepStatus::Sent
+            | StepStatus::Waiting
+            | StepStatus::Ok
+            | StepStatus::Failed
+            | StepStatus::Unknown
+            | StepStatus::Skipped
+            | StepStatus::Again => Direction::Do,
         }
     }
 

@@ -4,6 +4,8 @@
 //! nothing is counted, never an error.
 
 mod course;
+mod order;
+mod outlook;
 mod reply;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +21,8 @@ use crate::envelope::Envelope;
 use crate::event::{Event, SchemaError};
 
 use course::Course;
+pub use order::{Order, Refused, Verb};
+pub use outlook::{Asked, Awaited, Outlook};
 
 /// Something that may move a saga.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +129,7 @@ impl<G: Saga> Definition<G> {
             emitted: 0,
             timer: None,
             stall: None,
+            early: Vec::new(),
         };
         let mut course = Course::new(self, log, now);
         course.go_on();
@@ -140,5 +145,21 @@ impl<G: Saga> Definition<G> {
         }
         course.take(input);
         course.end()
+    }
+
+    /// Moves a saga as a person wants it moved, or says why that cannot be. Pure like [`advance`](Self::advance): asked
+    /// twice of one log it answers the same, so what a rehearsal shows is what then happens.
+    pub fn order(
+        &self,
+        log: SagaLog<G::State>,
+        order: &Order,
+        now: DateTime<Utc>,
+    ) -> Result<Advanced<G::State>, Refused> {
+        let mut course = Course::new(self, log, now);
+        for waiting in course.log.unstall(now) {
+            course.take(Input::Reply(&waiting));
+        }
+        course.order(order)?;
+        Ok(course.end())
     }
 }

@@ -1,11 +1,13 @@
 //! The reducer, as tables of what comes in and what goes out.
 
 mod always;
+mod orders;
 mod prefixes;
 mod random;
 mod stalled;
 mod tables;
 mod trip;
+mod wide;
 
 use super::*;
 use crate::event::Event;
@@ -13,9 +15,13 @@ use trip::{Journey, Trip};
 
 /// Plays a script. Each line is an input and, after `=>`, what is emitted, what was ignored, and the status
 /// when it changed. Inputs: `wait` (until something is due), `STEP KIND` (a reply to the step's last request),
-/// `STEP KIND #N` (to its N-th request), `start` (the starting event once more).
+/// `STEP KIND #N` (to its N-th request), `start` (the starting event once more), `signal STEP NOTE`, and orders:
+/// `!VERB [STEP [NOTE]]`, with the note as the output of a reply.
 fn play(script: &str) -> Journey {
-    let mut journey = Journey::start();
+    play_on(Journey::start(), script)
+}
+
+fn play_on(mut journey: Journey, script: &str) -> Journey {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         step(&mut journey, line);
     }
@@ -25,6 +31,13 @@ fn play(script: &str) -> Journey {
 fn step(journey: &mut Journey, line: &str) {
     let (input, expected) = line.split_once("=>").unwrap_or_else(|| panic!("no `=>` in `{line}`"));
     let before = journey.log.status;
+    if let Some(verb) = input.trim().strip_prefix('!').map(verb_of)
+        && let Err(refused) = journey.clone().order(verb.clone())
+    {
+        let text = serde_json::to_value(&refused).unwrap();
+        assert_eq!(format!("<{}>", text["refused"].as_str().unwrap()), expected.trim(), "`{line}`: {refused}");
+        return;
+    }
     let advanced = input_of(journey, input.trim());
     let mut found: Vec<String> = advanced.drafts.iter().map(|draft| draft.ty.name().to_owned()).collect();
     found.extend(advanced.ignored.map(|ignored| format!("({})", ignored.as_str())));
@@ -34,7 +47,27 @@ fn step(journey: &mut Journey, line: &str) {
     assert_eq!(found.join(" "), expected.trim(), "after `{}`: {:#?}", input.trim(), journey.log);
 }
 
+fn verb_of(order: &str) -> Verb {
+    let mut words = order.split_whitespace();
+    let (verb, step) = (words.next().unwrap_or_default(), words.next().map(str::to_owned));
+    let note = |note: &str| serde_json::json!({"trip": "1", "note": note}).to_string().into();
+    let output = words.next().map(|word| if word == "[]" { "[]".into() } else { note(word) });
+    match verb {
+        "retry" => Verb::Retry { step },
+        "skip" => Verb::Skip { step, output },
+        "done" => Verb::Done { step, output },
+        "compensate" => Verb::Compensate,
+        "forward" => Verb::Forward,
+        "cancel" => Verb::Cancel,
+        other => panic!("no such verb: {other}"),
+    }
+}
+
 fn input_of(journey: &mut Journey, input: &str) -> Advanced<trip::State> {
+    if let Some(order) = input.strip_prefix('!') {
+        journey.now += chrono::TimeDelta::seconds(1);
+        return journey.order(verb_of(order)).unwrap();
+    }
     let words: Vec<&str> = input.split_whitespace().collect();
     match words.as_slice() {
         ["wait"] => loop {
@@ -44,6 +77,10 @@ fn input_of(journey: &mut Journey, input: &str) -> Advanced<trip::State> {
                 return woken;
             }
         },
+        ["signal", step, note] => {
+            let signal = journey.signal(step, note);
+            journey.advance(Input::Reply(&signal))
+        }
         ["start"] => journey.advance(Input::Started(&trip::planned(""))),
         [step, kind, nth @ ..] => {
             let nth = nth.first().map(|nth| nth.trim_start_matches('#').parse().unwrap());
@@ -61,8 +98,13 @@ fn a_definition_is_read_from_its_types() {
     let definition = trip::definition();
     assert_eq!(definition.types().len(), 1 + 2 + 2 + 2 + 2 + 2 + 3);
     assert_eq!(definition.fingerprint(), trip::definition().fingerprint());
-    let other = Definition::new(Trip { without_pivot: true }).unwrap();
+    let other = Definition::new(Trip::WithoutPivot).unwrap();
     assert_ne!(definition.fingerprint(), other.fingerprint());
+    // Frozen: it is pinned to instances, which would stall.
+    assert_eq!(definition.fingerprint(), "423b0460a37214ec");
+    assert_eq!(trip::wide().fingerprint(), "fa27104296d6c608");
+    assert_eq!(trip::wide().signal("approve").unwrap().name(), "approve.ok");
+    assert_eq!((trip::wide().signal("book"), trip::wide().signal("nowhere")), (None, None));
     assert_eq!(definition.id_for(&trip::planned("")), Some(saga_id("trip", "start-1")));
     assert!(definition.begin(&trip::planned("day-dream"), Default::default()).unwrap().is_none());
 }

@@ -33,20 +33,46 @@ fn reply(journey: &mut Journey, random: &ManualClock) -> crate::Envelope {
     reply
 }
 
+fn verb(random: &ManualClock) -> Verb {
+    let steps =
+        [None, None, Some("book"), Some("seat"), Some("approve"), Some("charge"), Some("tell"), Some("nowhere")];
+    let step = pick(random, &steps).map(str::to_owned);
+    let output = pick(random, &[None, Some(r#"{"trip": "1", "note": "supplied"}"#), Some("[]")]).map(Into::into);
+    match random.random() % 6 {
+        0 => Verb::Skip { step, output },
+        1 => Verb::Done { step, output },
+        2 => Verb::Compensate,
+        3 => Verb::Forward,
+        4 => Verb::Cancel,
+        _ => Verb::Retry { step },
+    }
+}
+
 #[test]
 fn any_input_in_any_order() {
     let mut ends = [0u32; 3];
-    for seed in 0..150 {
+    for seed in 0..300 {
         let random = ManualClock::new(Default::default(), seed);
-        let mut journey = Journey::start();
+        let mut journey = if seed % 2 == 0 { Journey::start() } else { Journey::of(super::trip::wide()) };
+        let people = if seed % 3 == 0 { 12 } else { 8 };
         for _ in 0..random.random() % 60 {
-            match random.random() % 8 {
+            match random.random() % people {
                 0 => {
                     journey.wait();
                     journey.advance(Input::Wake);
                 }
                 1 => drop(journey.advance(Input::Wake)),
                 2 => drop(journey.advance(Input::Started(&super::trip::planned("")))),
+                3 => {
+                    let signal = journey.signal("approve", pick(&random, &["yes", "yes", "no"]));
+                    journey.advance(Input::Reply(&signal));
+                }
+                8.. => {
+                    let before = journey.log.clone();
+                    if journey.order(verb(&random)).is_err() {
+                        assert_eq!(journey.log, before);
+                    }
+                }
                 _ => {
                     let reply = reply(&mut journey, &random);
                     journey.advance(Input::Reply(&reply));
@@ -59,7 +85,7 @@ fn any_input_in_any_order() {
             journey.wait();
             journey.advance(Input::Wake);
             waits += 1;
-            assert!(waits < 50, "seed {seed} never ends: {:#?}", journey.log);
+            assert!(waits < 120, "seed {seed} never ends: {:#?}", journey.log);
         }
         match journey.log.status {
             Status::Completed => ends[0] += 1,

@@ -1,4 +1,5 @@
-//! A saga to test with: book (undoable), check (nothing to undo), charge (pivot), tell (retriable).
+//! A saga to test with: book (undoable), check (nothing to undo), seat (undoable), charge (pivot), tell (retriable).
+//! Its wide shape: book and seat at once, then a person approves, then charge, then tell and mark at once.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -50,11 +51,27 @@ events! {
     SeatUndo = "seat.undo", SeatUndone = "seat.undone",
     Charge = "charge.requested", ChargeOk = "charge.ok", ChargeFailed = "charge.failed",
     Tell = "tell.requested", TellOk = "tell.ok", TellFailed = "tell.failed",
+    Mark = "mark.requested", MarkOk = "mark.ok", MarkFailed = "mark.failed",
+    Approved = "approve.ok",
 }
 
-#[derive(Default)]
-pub(super) struct Trip {
-    pub(super) without_pivot: bool,
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) enum Trip {
+    #[default]
+    Plain,
+    WithoutPivot,
+    Wide,
+}
+
+/// How long an approval is waited for.
+pub(super) const APPROVAL: Duration = Duration::from_secs(3600);
+
+fn approved(state: &mut State, approved: Approved) -> Result<(), Failure> {
+    if approved.note == "no" {
+        return Err(Failure::new("trip.not_approved", "the person said no"));
+    }
+    state.notes.push(approved.note);
+    Ok(())
 }
 
 impl Saga for Trip {
@@ -74,25 +91,27 @@ impl Saga for Trip {
             undo_attempts: 3,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(10)),
         };
-        let plan = plan
-            .then(
-                Step::new("book", Book::of, BookOk::absorb, BookFailed::failure)
-                    .undo(BookUndo::of, BookUndone::absorb)
-                    .undo_failed(BookUndoFailed::failure)
-                    .policy(policy),
-            )
-            .then(Step::new("check", Check::of, CheckOk::absorb, CheckFailed::failure).nothing_to_undo().policy(policy))
-            .then(
-                Step::new("seat", Seat::of, SeatOk::absorb, SeatFailed::failure)
-                    .undo(SeatUndo::of, SeatUndone::absorb)
-                    .policy(policy),
-            );
-        if self.without_pivot {
-            return plan.end();
+        let book = Step::new("book", Book::of, BookOk::absorb, BookFailed::failure)
+            .undo(BookUndo::of, BookUndone::absorb)
+            .undo_failed(BookUndoFailed::failure)
+            .policy(policy);
+        let check = Step::new("check", Check::of, CheckOk::absorb, CheckFailed::failure).nothing_to_undo();
+        let seat = Step::new("seat", Seat::of, SeatOk::absorb, SeatFailed::failure)
+            .undo(SeatUndo::of, SeatUndone::absorb)
+            .policy(policy);
+        let charge = Step::new("charge", Charge::of, ChargeOk::absorb, ChargeFailed::failure).policy(policy);
+        let tell = Step::new("tell", Tell::of, TellOk::absorb, TellFailed::failure).policy(policy);
+        let mark = Step::new("mark", Mark::of, MarkOk::absorb, MarkFailed::failure).policy(policy);
+        match self {
+            Self::WithoutPivot => plan.then(book).then(check.policy(policy)).then(seat).end(),
+            Self::Plain => plan.then(book).then(check.policy(policy)).then(seat).pivot(charge).retriable(tell).end(),
+            Self::Wide => plan
+                .together(Together::of(book).and(seat))
+                .then(Step::wait("approve", APPROVAL, approved).nothing_to_undo())
+                .pivot(charge)
+                .together(Together::of(tell).and(mark))
+                .end(),
         }
-        plan.pivot(Step::new("charge", Charge::of, ChargeOk::absorb, ChargeFailed::failure).policy(policy))
-            .retriable(Step::new("tell", Tell::of, TellOk::absorb, TellFailed::failure).policy(policy))
-            .end()
     }
 
     fn completed(&self, log: &SagaLog<State>) -> Result<Vec<Draft>, SchemaError> {
@@ -113,6 +132,11 @@ pub(super) fn definition() -> &'static Definition<Trip> {
     &DEFINITION
 }
 
+pub(super) fn wide() -> &'static Definition<Trip> {
+    static DEFINITION: LazyLock<Definition<Trip>> = LazyLock::new(|| Definition::new(Trip::Wide).unwrap());
+    &DEFINITION
+}
+
 pub(super) fn planned(note: &str) -> Envelope {
     let clock = ManualClock::new(DateTime::UNIX_EPOCH, 1);
     let start = Planned { trip: "1".into(), note: note.into() };
@@ -122,6 +146,7 @@ pub(super) fn planned(note: &str) -> Envelope {
 /// A saga and the requests it has sent.
 #[derive(Clone)]
 pub(super) struct Journey {
+    pub(super) definition: &'static Definition<Trip>,
     pub(super) log: SagaLog<State>,
     pub(super) now: DateTime<Utc>,
     pub(super) sent: Vec<Draft>,
@@ -130,19 +155,48 @@ pub(super) struct Journey {
 
 impl Journey {
     pub(super) fn start() -> Self {
+        Self::of(definition())
+    }
+
+    pub(super) fn of(definition: &'static Definition<Trip>) -> Self {
         let now = DateTime::UNIX_EPOCH;
-        let begun = definition().begin(&planned(""), now).unwrap().unwrap();
-        Self { log: begun.log, now, sent: begun.drafts, replies: 0 }
+        let begun = definition.begin(&planned(""), now).unwrap().unwrap();
+        Self { definition, log: begun.log, now, sent: begun.drafts, replies: 0 }
     }
 
     /// Advances, and holds the answer against everything that must always be true.
     pub(super) fn advance(&mut self, input: Input<'_>) -> Advanced<State> {
-        let advanced = definition().advance(self.log.clone(), input, self.now);
-        super::always::check(self, &advanced);
-        assert_eq!(advanced, definition().advance(self.log.clone(), input, self.now), "not the same twice");
+        let advanced = self.definition.advance(self.log.clone(), input, self.now);
+        super::always::check(self, &advanced, false);
+        assert_eq!(advanced, self.definition.advance(self.log.clone(), input, self.now), "not the same twice");
+        self.keep(&advanced);
+        advanced
+    }
+
+    /// Orders, and holds the answer against the same; what is refused changes nothing.
+    pub(super) fn order(&mut self, verb: Verb) -> Result<Advanced<State>, Refused> {
+        let order = Order { verb, by: "ana".into(), reason: "because".into() };
+        let ordered = self.definition.order(self.log.clone(), &order, self.now);
+        assert_eq!(ordered, self.definition.order(self.log.clone(), &order, self.now), "not the same twice");
+        let advanced = ordered?;
+        super::always::check(self, &advanced, true);
+        super::always::outlook(self, &advanced);
+        self.keep(&advanced);
+        Ok(advanced)
+    }
+
+    fn keep(&mut self, advanced: &Advanced<State>) {
         self.log = advanced.log.clone();
         self.sent.extend(advanced.drafts.clone());
-        advanced
+    }
+
+    /// What a person or an event from outside says to the step called `step`.
+    pub(super) fn signal(&mut self, step: &str, note: &str) -> Envelope {
+        self.replies += 1;
+        let state = State { trip: "1".into(), notes: vec![note.into()] };
+        let draft = Draft { ty: format!("{step}.ok.v1").parse().unwrap(), ..Draft::of(&Approved::of(&state)).unwrap() };
+        let draft = SagaRef::signal(self.log.id, step).stamp(draft.with_id(format!("signal-{}", self.replies)));
+        draft.seal(&ManualClock::new(self.now, 1), "/outside", None)
     }
 
     /// The reply `kind` (`ok`, `failed`, `undone`, `undo_failed`) to `request`.
