@@ -1,6 +1,7 @@
 //! The commit: everything that must become true together.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Effect, EffectOutcome};
@@ -145,6 +146,18 @@ pub struct Park {
     /// The event is parked only because its key is: if the key is parked no longer, the commit conflicts
     /// and the event must be handled instead.
     pub follower: bool,
+    /// Whose place it takes: a parked event that this commit also takes out ([`Commit::unpark`]), of the same consumer
+    /// and key. `None`: behind everything else that is parked.
+    pub place: Option<Place>,
+}
+
+/// The place of a parked event among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number.
+    pub ordinal: u64,
+    /// Since when it is taken.
+    pub since: DateTime<Utc>,
 }
 
 /// A parked event to take out: redriven (the same commit holds what its handler did, and its mark) or dropped.

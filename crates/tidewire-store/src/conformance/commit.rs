@@ -42,6 +42,7 @@ fn everything(rig: &Rig, cause: &Envelope, poison: &Envelope) -> Commit {
             reason: "it fails".into(),
             attempts: 3,
             follower: false,
+            place: None,
         }],
         timers: vec![TimerWrite::Set(timer)],
         effects: vec![Effect::new("h", &cause.source, &cause.id, 0, call)],

@@ -18,6 +18,7 @@ pub(super) fn park(consumer: &str, envelope: &Envelope, follower: bool) -> Park 
         reason: "ü".into(),
         attempts: 2,
         follower,
+        place: None,
     }
 }
 

@@ -85,6 +85,7 @@ cases![
     parking::followers_park_only_behind_others,
     parking::an_event_is_taken_out_once,
     parking::an_event_is_parked_or_handled_not_both,
+    parking::an_event_takes_the_place_of_another,
     parking::envelopes_come_back_byte_for_byte,
     retire::the_log_begins_later_and_is_gapless_from_there,
     retire::the_last_event_stays,

@@ -1,8 +1,9 @@
 //! Parked events.
 
 use bytes::Bytes;
+use tidewire_core::commit::Place;
 use tidewire_core::store::{Conflict, Parked, ParkedQuery};
-use tidewire_core::{Attribute, Commit, Envelope, Key, Park, Unpark};
+use tidewire_core::{Attribute, Commit, Envelope, Key, Park, StoreError, Unpark};
 
 use super::inbox::park;
 use super::{Rig, applied, conflict, duplicate, put, seen};
@@ -98,6 +99,35 @@ pub(super) async fn an_event_is_parked_or_handled_not_both(rig: Rig) {
     let again = Commit { seen: vec![], park: vec![park("h", &a, false)], ..take_out(&entry) };
     applied(&rig, again).await;
     assert_eq!(parked(&rig).await.len(), 1);
+}
+
+pub(super) async fn an_event_takes_the_place_of_another(rig: Rig) {
+    let (a, b, other) = (put(&rig, "k").await, put(&rig, "k").await, put(&rig, "other").await);
+    applied(&rig, parking(vec![park("h", &a, false), park("h", &b, true), park("h", &other, false)])).await;
+    let before = parked(&rig).await;
+    let edited = Envelope { id: "edited".into(), data: Some(Bytes::from_static(b"{}")), ..a.clone() };
+    let place = Some(Place { ordinal: before[0].ordinal, since: before[0].since });
+    let instead = |ordinal: u64| Commit {
+        unpark: vec![Unpark { consumer: "h".into(), ordinal }],
+        seen: vec![seen("h", &a)],
+        park: vec![Park { place, attempts: 7, code: "x.y".into(), ..park("h", &edited, false) }],
+        ..Commit::default()
+    };
+    let wrong = rig.store.commit(instead(before[1].ordinal)).await;
+    assert!(matches!(wrong, Err(StoreError::Invalid(_))), "{wrong:?}");
+    applied(&rig, instead(before[0].ordinal)).await;
+    // The one that was there is dealt with; what follows still does.
+    duplicate(&rig, instead(before[0].ordinal)).await;
+    let after = parked(&rig).await;
+    let first = &after[0];
+    assert_eq!((first.ordinal, first.since, first.attempts), (before[0].ordinal, before[0].since, 7));
+    assert_eq!((first.envelope.id.as_str(), first.code.as_str()), ("edited", "x.y"));
+    assert_eq!(after[1..], before[1..]);
+    // And the next one comes behind all of them.
+    let late = put(&rig, "k").await;
+    applied(&rig, parking(vec![park("h", &late, true)])).await;
+    assert!(parked(&rig).await[3].ordinal > before[2].ordinal);
+    assert_eq!(rig.store.parked_counts().await.unwrap(), [("h".to_owned(), 4)]);
 }
 
 pub(super) async fn envelopes_come_back_byte_for_byte(rig: Rig) {

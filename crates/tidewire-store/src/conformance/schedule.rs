@@ -100,7 +100,8 @@ pub(super) async fn effects_given_up_are_found_and_begin_anew(rig: Rig) {
     let asked = (0..3).map(effect).chain([other.clone()]).collect();
     applied(&rig, Commit { effects: asked, ..Commit::default() }).await;
     let failed = |n: usize| {
-        let outcome = EffectOutcome { id: effect(n).id, state: EffectState::Failed, error: Some("no answer ü".into()) };
+        let outcome =
+            EffectOutcome { id: effect(n).id, state: EffectState::Failed, error: Some("no answer ü".into()) };
         Commit { settled: vec![outcome], ..Commit::default() }
     };
     let listed = |query: EffectQuery| {

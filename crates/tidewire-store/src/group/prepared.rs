@@ -93,6 +93,14 @@ fn check(commit: &Commit) -> Result<usize, String> {
     distinct(commit.seen.iter().map(|seen| (&seen.consumer, &seen.mark)), "an inbox mark")?;
     distinct(commit.documents.iter().map(|d| (&d.collection, &d.id)), "a document")?;
     distinct(commit.park.iter().map(|p| (&p.consumer, Mark::of(&p.envelope))), "a parked event")?;
+    for park in &commit.park {
+        let is_taken_out = |place: &tidewire_core::commit::Place| {
+            commit.unpark.iter().any(|unpark| unpark.consumer == park.consumer && unpark.ordinal == place.ordinal)
+        };
+        if park.place.as_ref().is_some_and(|place| !is_taken_out(place)) {
+            return Err(format!("event `{}` is to take the place of one that is not taken out", park.envelope.id));
+        }
+    }
     distinct(commit.unpark.iter().map(|unpark| (&unpark.consumer, unpark.ordinal)), "an event to unpark")?;
     Ok(bytes)
 }

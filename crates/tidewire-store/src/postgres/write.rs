@@ -10,7 +10,7 @@ use tidewire_core::effect::EffectState;
 
 use super::codec::{Cells, printable, signed, split};
 use super::lookup::{Mark, Marks};
-use crate::group::{MarkKey, Pair, Stream, nanos};
+use crate::group::{MarkKey, Pair, ParkRow, Stream, nanos};
 
 /// Everything a group writes.
 pub(super) type Writes<'a> = crate::group::Writes<'a, Cells>;
@@ -164,7 +164,10 @@ async fn unparks(connection: &mut PgConnection, writes: &Writes<'_>) -> Result<(
 }
 
 async fn parks(connection: &mut PgConnection, writes: &Writes<'_>, recorded: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    let rows = &writes.parks;
+    let (placed, rows): (Vec<_>, Vec<_>) = writes.parks.iter().partition(|row| row.park.place.is_some());
+    for row in placed {
+        place(connection, row).await?;
+    }
     if rows.is_empty() {
         return Ok(());
     }
@@ -186,6 +189,29 @@ async fn parks(connection: &mut PgConnection, writes: &Writes<'_>, recorded: Dat
     .bind(rows.iter().map(|row| printable(&row.park.reason)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.columns.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.park.envelope.data.as_deref()).collect::<Vec<Option<&[u8]>>>())
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Parks an event in the place of another one: rare, so one by one.
+async fn place(connection: &mut PgConnection, row: &ParkRow<'_, Cells>) -> Result<(), sqlx::Error> {
+    let Some(place) = row.park.place else { return Ok(()) };
+    query(
+        "insert into tidewire.parked (ordinal, since, consumer, attempts, key, id, source, code, reason, envelope, data) \
+         overriding system value values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(signed(place.ordinal))
+    .bind(nanos(&place.since))
+    .bind(row.consumer as i32)
+    .bind(i32::try_from(row.park.attempts).unwrap_or(i32::MAX))
+    .bind(row.park.envelope.key.as_str())
+    .bind(row.id.as_str())
+    .bind(row.park.envelope.source.as_str())
+    .bind(row.park.code.as_str())
+    .bind(printable(&row.park.reason))
+    .bind(row.columns.as_str())
+    .bind(row.park.envelope.data.as_deref())
     .execute(connection)
     .await
     .map(drop)

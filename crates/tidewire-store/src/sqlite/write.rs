@@ -42,7 +42,13 @@ insert!(
     "document (collection, id, revision, value)",
     " on conflict (collection, id) do update set revision = excluded.revision, value = excluded.value"
 );
-insert!(PARKS, 11, "parked (consumer, key, id, source, envelope, data, code, reason, attempts, since, crc)", "");
+// Without an ordinal of its own an event gets the next one.
+insert!(
+    PARKS,
+    12,
+    "parked (consumer, key, id, source, envelope, data, code, reason, attempts, since, crc, ordinal)",
+    ""
+);
 insert!(
     TIMERS,
     5,
@@ -151,7 +157,9 @@ impl Writes<'_> {
             row.id.bind(args);
             args.add(park.envelope.source.as_str()).add(row.columns.envelope.as_str());
             args.add(park.envelope.data.as_deref()).add(park.code.as_str()).add(park.reason.as_str());
-            args.add(i64::from(park.attempts)).add(since(recorded)).add(i64::from(row.columns.crc));
+            let since = park.place.map_or_else(|| since(recorded), |place| nanos(&place.since));
+            args.add(i64::from(park.attempts)).add(since).add(i64::from(row.columns.crc));
+            args.add(park.place.and_then(|place| i64::try_from(place.ordinal).ok()));
         });
     }
 

@@ -29,6 +29,7 @@ async fn parked_events_are_listed_and_shown() {
             reason: "no".into(),
             attempts: 8,
             follower: n > 0,
+            place: None,
         };
         house.ports.store.commit(Commit { park: vec![park], ..Default::default() }).await.unwrap();
     }

@@ -144,6 +144,7 @@ async fn everything_in_a_commit_is_written_once() {
                 reason: "it fails".into(),
                 attempts: 3,
                 follower: false,
+                place: None,
             }],
             timers: vec![TimerWrite::Set(timer)],
             effects: vec![Effect::new("h", &cause.source, &cause.id, 0, call)],
