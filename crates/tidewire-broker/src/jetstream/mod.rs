@@ -1,7 +1,7 @@
 //! The broker on NATS JetStream: a server or a cluster of them, shared by any number of processes.
 //!
 //! ```text
-//! publish ─► engine ── one event per key under way ──► stream TW_<domain> ──► consumer ─► reader ─┐
+//! publish ─► engine ── one per key, or runs in order ──► stream TW_<domain> ──► consumer ─► reader ─┐
 //!                                                          │                 (one per tenure)     ▼
 //!                                        roll of a group (key-value bucket)                      hand ─► members
 //!                                        who reads which slot, from where     ◄── acks, retries ──┘
@@ -86,6 +86,8 @@ use crate::embedded::admin;
 
 /// The oldest server that is safe: older ones can be talked into storing elsewhere, or stopped, without a password.
 const MIN_SERVER: (u64, u64, u64) = (2, 12, 7);
+/// The oldest server that takes runs of events; to older ones they go one by one.
+const RUNS_SINCE: (u64, u64, u64) = (2, 14, 0);
 /// How long closing waits for groups to be given away.
 const MAX_GOODBYE: Duration = Duration::from_secs(5);
 /// How often at most the stream is looked after when something is wrong.
@@ -172,12 +174,15 @@ impl JetStreamBroker {
     }
 }
 
+fn version(info: &async_nats::ServerInfo) -> (u64, u64, u64) {
+    let mut parts = info.version.split(['.', '-', '+']).map(|part| part.parse::<u64>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
 /// Refuses a server that cannot keep the promises.
 fn check_server(link: &Link, options: &JetStreamOptions) -> Result<(), BrokerError> {
     let info = link.client.server_info();
-    let mut parts = info.version.split(['.', '-', '+']).map(|part| part.parse::<u64>().unwrap_or(0));
-    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if version < MIN_SERVER {
+    if version(&info) < MIN_SERVER {
         let (major, minor, patch) = MIN_SERVER;
         let reason = format!("the server is NATS {}; at least {major}.{minor}.{patch} is needed", info.version);
         return Err(BrokerError::Misconfigured(reason));
@@ -197,16 +202,22 @@ impl Shared {
     /// Makes the stream and the board, or checks them, and remembers which stream it is.
     async fn ensure(&self) -> Result<(), BrokerError> {
         let doubts = self.record.doubts();
-        let info = stream::ensure(&self.api, &self.options, self.clock.as_ref()).await?;
+        let info = self.stream_as_it_must_be().await?;
         let extent = self.looked(doubts, &info);
         stream::ensure_seats(&self.api, &self.options).await?;
         *unpoisoned(&self.incarnation) = extent.incarnation;
         Ok(())
     }
 
+    async fn stream_as_it_must_be(&self) -> Result<StreamInfo, BrokerError> {
+        let can_run = version(&self.link.client.server_info()) >= RUNS_SINCE;
+        stream::ensure(&self.api, &self.options, self.clock.as_ref(), can_run).await
+    }
+
     /// What was seen of the stream, by who began to look at so many doubts: publishing needs to know.
     fn looked(&self, doubts: u64, info: &StreamInfo) -> Extent {
         let extent = Extent { incarnation: stream::incarnation(info), last: info.state.last_seq };
+        self.record.note_runs(stream::takes_runs(info));
         self.record.looked(doubts, &extent.incarnation, extent.last);
         extent
     }
@@ -328,7 +339,7 @@ impl Broker for JetStreamBroker {
         let doubts = self.shared.record.doubts();
         let info = match self.shared.api.stream(&self.shared.stream, None).await? {
             Some(info) => info,
-            None => stream::ensure(&self.shared.api, &self.shared.options, self.shared.clock.as_ref()).await?,
+            None => self.shared.stream_as_it_must_be().await?,
         };
         Ok(self.shared.looked(doubts, &info))
     }

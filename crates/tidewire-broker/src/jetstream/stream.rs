@@ -18,13 +18,12 @@ const BUCKET_COUNT: &str = "tw_buckets";
 
 /// Settings that let a header, a client or another stream change what is stored, or an answer come before the disk.
 /// They are off, or not there at all.
-const FORBIDDEN: [&str; 14] = [
+const FORBIDDEN: [&str; 13] = [
     "allow_rollup_hdrs",
     "allow_msg_ttl",
     "allow_msg_schedules",
     "allow_msg_counter",
     "allow_atomic",
-    "allow_batched",
     "discard_new_per_subject",
     "mirror",
     "no_ack",
@@ -35,23 +34,33 @@ const FORBIDDEN: [&str; 14] = [
     "subject_transform",
 ];
 
+/// What lets a stream take runs of events. Without it they go one by one, of each key one at a time: slower, and
+/// otherwise the same.
+const RUNS: &str = "allow_batched";
+
 /// The stream's name.
 pub(super) fn name(domain: &str) -> String {
     format!("TW_{domain}")
 }
 
 /// Makes the stream if it is not there, and checks it if it is. What differs is in the error, setting by setting.
+/// A stream that does not take runs yet is allowed to, where the server can.
 pub(super) async fn ensure(
     api: &Api,
     options: &JetStreamOptions,
     clock: &dyn Clock,
+    can_run: bool,
 ) -> Result<StreamInfo, BrokerError> {
     let name = name(&options.domain);
     let wanted = wanted(options);
     if let Some(found) = api.stream(&name, None).await? {
-        return check(&wanted, found);
+        let found = check(&wanted, found)?;
+        return Ok(if can_run && !takes_runs(&found) { allow_runs(api, &wanted, found).await } else { found });
     }
     let mut config = wanted.clone();
+    if can_run {
+        config.insert(RUNS.into(), true.into());
+    }
     let metadata = json!({
         INCARNATION: clock.id().to_string(),
         CONFIG_HASH: hash(&wanted),
@@ -69,6 +78,29 @@ pub(super) async fn ensure(
             None => Err(BrokerError::Unavailable(format!("the stream {name} comes and goes"))),
         },
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the stream takes runs.
+pub(super) fn takes_runs(info: &StreamInfo) -> bool {
+    info.config[RUNS] == true
+}
+
+/// Allows runs, and changes nothing else. Whatever speaks against it, events still go one by one.
+async fn allow_runs(api: &Api, wanted: &Map<String, Value>, found: StreamInfo) -> StreamInfo {
+    let name = wanted["name"].as_str().unwrap_or_default();
+    let mut config = found.config.clone();
+    config[RUNS] = true.into();
+    let changed = api.call::<StreamInfo>(&format!("STREAM.UPDATE.{name}"), &config).await;
+    match changed.map_err(BrokerError::from).and_then(|changed| check(wanted, changed)) {
+        Ok(changed) => {
+            tracing::info!(stream = name, "the stream takes runs of events from now on");
+            changed
+        }
+        Err(error) => {
+            tracing::warn!(stream = name, code = error.code(), %error, "the stream takes no runs of events: publishing is slower");
+            found
+        }
     }
 }
 

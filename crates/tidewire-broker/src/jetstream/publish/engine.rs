@@ -4,9 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, Message, StatusCode, Subscriber};
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use async_nats::{Message, StatusCode};
+use futures::FutureExt;
 use tidewire_core::broker::Published;
 use tidewire_core::{BrokerError, Key};
 use tokio::sync::{mpsc, oneshot};
@@ -15,18 +14,20 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::super::api::{ApiError, EXCEEDS_MAXIMUM, PublishAck, Refusal};
 use super::super::link::Link;
 use super::super::subject;
+use super::lane::{Lane, Sign, Wire};
+use super::run::Run;
 use super::{Answers, Call, Item, Limits, MAX_WAITING_CALLS, Record};
 
 /// Bytes of publishes that may be under way at once: what a slow network and the server must hold.
-const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
+pub(super) const MAX_BYTES_UNDER_WAY: usize = 16 << 20;
 /// How often answers that are overdue are looked for.
 const TICK: Duration = Duration::from_millis(50);
 /// How long handing an event to the connection may take before that counts as not sent.
-const MAX_STALL: Duration = Duration::from_secs(1);
+pub(super) const MAX_STALL: Duration = Duration::from_secs(1);
 /// Duplicates of the id are being stored, the server is busy, a leader is elected: the same may succeed in a moment.
 const BUSY: [u32; 6] = [10_158, 10_167, 10_163, 10_008, 10_009, 10_118];
 
-type CallId = u64;
+pub(super) type CallId = u64;
 
 /// A call that is not answered yet.
 struct Open {
@@ -47,71 +48,36 @@ struct Flight {
     overdue: Instant,
 }
 
-/// A connection, and where its answers arrive.
-struct Wire {
-    client: Client,
-    inbox: String,
-    replies: Subscriber,
-}
-
-impl Wire {
-    async fn open(client: Client) -> Result<Self, BrokerError> {
-        let inbox = client.new_inbox();
-        let replies = client.subscribe(format!("{inbox}.*")).await;
-        let replies = replies.map_err(|error| BrokerError::Unavailable(error.to_string()))?;
-        Ok(Self { client, inbox, replies })
-    }
-}
-
-/// The way to the server.
-enum Lane {
-    Open(Wire),
-    Opening(BoxFuture<'static, Wire>),
-}
-
-/// What comes of it next.
-enum Sign {
-    Opened(Wire),
-    Reply(Message),
-    Lost,
-}
-
-impl Lane {
-    fn opening(link: Arc<Link>) -> Self {
-        Self::Opening(Box::pin(async move {
-            loop {
-                if let Ok(wire) = Wire::open(link.lane_at_last().await).await {
-                    return wire;
-                }
-            }
-        }))
-    }
-
-    /// Safe to cancel.
-    async fn next(&mut self) -> Sign {
-        match self {
-            Self::Open(wire) => wire.replies.next().await.map_or(Sign::Lost, Sign::Reply),
-            Self::Opening(opening) => Sign::Opened(opening.await),
-        }
-    }
+/// What follows on a key of which something is under way or ready.
+#[derive(Default)]
+pub(super) struct Line {
+    pub(super) waiting: VecDeque<(CallId, Item)>,
+    /// Whether one of it is ready.
+    pub(super) is_ready: bool,
 }
 
 pub(super) struct Engine {
-    link: Arc<Link>,
-    limits: Limits,
-    record: Arc<Record>,
+    pub(super) link: Arc<Link>,
+    pub(super) limits: Limits,
+    pub(super) record: Arc<Record>,
     calls: mpsc::Receiver<Call>,
-    lane: Lane,
+    pub(super) lane: Lane,
     open: HashMap<CallId, Open>,
     next_call: CallId,
-    /// What follows on a key of which something is under way or ready.
-    keys: HashMap<Key, VecDeque<(CallId, Item)>>,
+    pub(super) keys: HashMap<Key, Line>,
     /// What may be sent when there is room: at most one per key.
-    ready: VecDeque<(CallId, Item)>,
+    pub(super) ready: VecDeque<(CallId, Item)>,
+    /// Events that wait in a line.
+    pub(super) behind: usize,
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
-    next_number: u32,
-    bytes: usize,
+    pub(super) next_number: u32,
+    pub(super) bytes: usize,
+    /// Many that went as one: then nothing else is under way.
+    pub(super) run: Option<Run>,
+    /// Events to be sent one by one before a run is tried again: after one that failed, so that each gets its own
+    /// answer.
+    pub(super) careful: usize,
 }
 
 impl Engine {
@@ -135,10 +101,13 @@ impl Engine {
             next_call: 0,
             keys: HashMap::new(),
             ready: VecDeque::new(),
+            behind: 0,
             flights,
             free,
             next_number: 0,
             bytes: 0,
+            run: None,
+            careful: 0,
         })
     }
 
@@ -185,15 +154,16 @@ impl Engine {
     }
 
     /// The connection is of no use any more: everything is given up, and another one made.
-    fn lose(&mut self, why: &str) {
+    pub(super) fn lose(&mut self, why: &str) {
         self.lane = Lane::opening(self.link.clone());
         self.give_up(why);
     }
 
     /// The record may not be what it was: everything under way or waiting is given up, and somebody has to look.
-    fn give_up(&mut self, why: &str) {
+    pub(super) fn give_up(&mut self, why: &str) {
         self.record.doubt();
         let error = self.link.unavailable(why);
+        self.give_up_run(&error);
         self.give_up_waiting(&error);
         for place in 0..self.flights.len() {
             self.settle(place, Err(error.clone()));
@@ -227,9 +197,12 @@ impl Engine {
         self.open.insert(id, Open { answers: call.answers, missing, answer: call.answer });
         for item in call.items {
             match self.keys.get_mut(&item.envelope.key) {
-                Some(line) => line.push_back((id, item)),
+                Some(line) => {
+                    line.waiting.push_back((id, item));
+                    self.behind += 1;
+                }
                 None => {
-                    self.keys.insert(item.envelope.key.clone(), VecDeque::new());
+                    self.keys.insert(item.envelope.key.clone(), Line { is_ready: true, ..Line::default() });
                     self.ready.push_back((id, item));
                 }
             }
@@ -239,6 +212,16 @@ impl Engine {
 
     /// Sends as much as may be under way.
     async fn fill(&mut self) {
+        if self.run.is_some() {
+            return;
+        }
+        if self.is_worth_a_run() {
+            // Once what is under way one by one is answered, which takes no longer than a round trip.
+            if self.free.len() == self.flights.len() {
+                self.begin_run().await;
+            }
+            return;
+        }
         while let Some((_, item)) = self.ready.front() {
             let is_full = self.bytes > 0 && self.bytes + item.size > MAX_BYTES_UNDER_WAY;
             if is_full || self.free.is_empty() {
@@ -256,6 +239,10 @@ impl Engine {
         self.bytes += size;
         let subject = subject::of(&self.limits.domain, &envelope.key, &envelope.ty);
         let overdue = Instant::now() + self.limits.ack_timeout;
+        self.careful = self.careful.saturating_sub(1);
+        if let Some(line) = self.keys.get_mut(&envelope.key) {
+            line.is_ready = false;
+        }
         self.flights[place] = Some(Flight { call, index, key: envelope.key, size, number, overdue });
         // While there is none nothing is ready.
         let Lane::Open(wire) = &self.lane else { return };
@@ -270,6 +257,9 @@ impl Engine {
     }
 
     fn read(&mut self, reply: &Message) {
+        if let Some((number, seq)) = Run::place_of(reply.subject.as_str()) {
+            return self.read_run(number, seq, reply);
+        }
         let Some(place) = self.place_of(reply.subject.as_str()) else { return };
         if reply.status == Some(StatusCode::NO_RESPONDERS) {
             return self.give_up("nobody takes the event: the stream has no leader, or is gone");
@@ -305,7 +295,8 @@ impl Engine {
     /// An answer that takes too long is not waited for on this connection: it may be dead without saying so.
     fn sweep(&mut self) {
         let now = Instant::now();
-        if self.flights.iter().flatten().any(|flight| flight.overdue <= now) {
+        let is_overdue = self.run.as_ref().is_some_and(|run| run.overdue <= now);
+        if is_overdue || self.flights.iter().flatten().any(|flight| flight.overdue <= now) {
             self.lose("no answer in time");
         }
     }
@@ -314,6 +305,9 @@ impl Engine {
     fn give_up_waiting(&mut self, error: &BrokerError) {
         for (call, item) in std::mem::take(&mut self.ready) {
             let key = item.envelope.key.clone();
+            if let Some(line) = self.keys.get_mut(&key) {
+                line.is_ready = false;
+            }
             self.answer(call, item.index, Err(error.clone()));
             self.after(call, &key, true);
         }
@@ -338,27 +332,40 @@ impl Engine {
 
     /// Lets the next of the key go; after a failure not those of the same call.
     fn after(&mut self, call: CallId, key: &Key, has_failed: bool) {
-        let Some(line) = self.keys.get_mut(key) else { return };
-        if line.is_empty() {
-            self.keys.remove(key);
-            return;
-        }
-        let mut behind = Vec::new();
         if has_failed {
-            let (same, others): (VecDeque<_>, VecDeque<_>) = line.drain(..).partition(|(other, _)| *other == call);
-            *line = others;
-            behind.extend(same.into_iter().map(|(_, item)| item.index));
+            self.leave_behind(call, key);
         }
-        match line.pop_front() {
-            Some(next) => self.ready.push_back(next),
-            None => drop(self.keys.remove(key)),
-        }
-        for index in behind {
-            self.answer(call, index, Err(BrokerError::Behind));
+        self.promote(key);
+    }
+
+    /// Answers what a call still has in line on a key of which one failed.
+    pub(super) fn leave_behind(&mut self, call: CallId, key: &Key) {
+        let Some(line) = self.keys.get_mut(key).filter(|line| !line.waiting.is_empty()) else { return };
+        let (same, others): (VecDeque<_>, VecDeque<_>) = line.waiting.drain(..).partition(|(other, _)| *other == call);
+        line.waiting = others;
+        self.behind -= same.len();
+        for (_, item) in same {
+            self.answer(call, item.index, Err(BrokerError::Behind));
         }
     }
 
-    fn answer(&mut self, call: CallId, index: usize, answer: Result<Published, BrokerError>) {
+    /// Makes the next of the key ready, unless one is; a key of which nothing is left is forgotten.
+    pub(super) fn promote(&mut self, key: &Key) {
+        let Some(line) = self.keys.get_mut(key) else { return };
+        if line.is_ready {
+            return;
+        }
+        match line.waiting.pop_front() {
+            Some(next) => {
+                line.is_ready = true;
+                self.behind -= 1;
+                self.ready.push_back(next);
+            }
+            None => drop(self.keys.remove(key)),
+        }
+    }
+
+    pub(super) fn answer(&mut self, call: CallId, index: usize, answer: Result<Published, BrokerError>) {
         let Some(open) = self.open.get_mut(&call) else { return };
         if let Some(slot) = open.answers.get_mut(index)
             && slot.replace(answer).is_none()

@@ -1,8 +1,12 @@
-//! Publishing: many keys at once, of each key one event at a time.
+//! Publishing: one by one, of each key one event at a time; or many as a run.
 //!
 //! The server stores what it gets over one connection in the order it gets it, but it may refuse an event (no room)
 //! and take the next, and a connection may break between two: with two events of one key under way, the second could
 //! be stored without the first. So of each key one event is under way; the window is filled with other keys.
+//!
+//! Where many wait, and the server can (2.14), they go as a [run](run): it stores a beginning of that and nothing
+//! behind the first event that it refuses or misses, whatever the keys. One run at a time, and nothing beside it: what
+//! follows is sent when its end is known. What a run left is sent one by one, so that each event gets its own answer.
 //!
 //! **Nothing is sent twice here.** What is not answered (the connection is lost, nobody takes it, it takes too long) is
 //! given up at once, with everything else under way or waiting, and nothing more is admitted until somebody has looked
@@ -16,7 +20,9 @@
 //! process makes anew between a look and a publish, while every connection holds.
 
 mod engine;
+mod lane;
 mod record;
+mod run;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -60,6 +66,7 @@ struct Call {
 /// How the engine behaves.
 struct Limits {
     domain: String,
+    stream: String,
     window: usize,
     ack_timeout: Duration,
 }
@@ -76,11 +83,16 @@ impl Publisher {
     /// Starts the engine.
     pub(super) async fn start(link: Arc<Link>, options: &JetStreamOptions) -> Result<Self, BrokerError> {
         let (calls, waiting) = mpsc::channel(MAX_WAITING_CALLS);
-        let limits =
-            Limits { domain: options.domain.clone(), window: options.publish_window, ack_timeout: options.ack_timeout };
+        let stream = stream::name(&options.domain);
+        let limits = Limits {
+            domain: options.domain.clone(),
+            stream: stream.clone(),
+            window: options.publish_window,
+            ack_timeout: options.ack_timeout,
+        };
         let record = Arc::new(Record::default());
         tokio::spawn(Engine::new(link, limits, record.clone(), waiting).await?.run());
-        Ok(Self { calls, record, stream: stream::name(&options.domain), max_event_bytes: options.max_event_bytes })
+        Ok(Self { calls, record, stream, max_event_bytes: options.max_event_bytes })
     }
 
     /// Where it must be noted that somebody looked at the record.

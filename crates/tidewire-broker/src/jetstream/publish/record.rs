@@ -1,6 +1,7 @@
 //! What is known of the record behind the connection, and whether publishers know it as well.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidewire_core::Key;
 
@@ -15,6 +16,7 @@ use super::super::unpoisoned;
 #[derive(Default)]
 pub(in super::super) struct Record {
     standing: Mutex<Standing>,
+    takes_runs: AtomicBool,
 }
 
 #[derive(Default)]
@@ -24,7 +26,7 @@ struct Standing {
     /// The doubt that was dispelled last.
     dispelled: u64,
     incarnation: Option<String>,
-    /// Up to where it acknowledged.
+    /// Up to where it acknowledged, or was seen to reach.
     reached: u64,
     /// Buckets (a bit each) whose publisher does not know yet that the record is another one.
     untold: u64,
@@ -51,19 +53,34 @@ impl Record {
             standing.reached = last;
         }
         if doubts != standing.doubts || standing.dispelled == doubts {
+            // What others stored meanwhile is not taken for what a run of ours stores.
+            standing.reached = standing.reached.max(last);
             return;
         }
         // Since the doubt nothing was published: what was acknowledged before must be there.
         if last < standing.reached {
-            (standing.untold, standing.reached) = (u64::MAX, last);
+            standing.untold = u64::MAX;
         }
+        standing.reached = last;
         standing.dispelled = doubts;
     }
 
-    /// The record acknowledged an event.
-    pub(super) fn acknowledged(&self, seq: u64) {
+    /// The record acknowledged an event. Answers how far it was known to reach before.
+    pub(super) fn acknowledged(&self, seq: u64) -> u64 {
         let mut standing = unpoisoned(&self.standing);
-        standing.reached = standing.reached.max(seq);
+        let before = standing.reached;
+        standing.reached = before.max(seq);
+        before
+    }
+
+    /// Whether the stream takes runs, as far as is known.
+    pub(super) fn takes_runs(&self) -> bool {
+        self.takes_runs.load(Ordering::Relaxed)
+    }
+
+    /// Somebody saw whether the stream takes runs.
+    pub(in super::super) fn note_runs(&self, taken: bool) {
+        self.takes_runs.store(taken, Ordering::Relaxed);
     }
 
     /// Whether events of these keys may be published. After a refusal their publisher knows.

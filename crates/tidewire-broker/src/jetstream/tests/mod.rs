@@ -4,6 +4,7 @@ mod conform;
 mod doubt;
 mod faults;
 mod measure;
+mod runs;
 mod share;
 mod wire;
 
