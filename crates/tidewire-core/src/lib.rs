@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod broker;
 pub mod cesql;
 pub mod clock;
+pub mod codec;
 pub mod commit;
 pub mod draft;
 pub mod effect;
@@ -48,7 +49,7 @@ pub use key::Key;
 pub use projection::Projection;
 pub use store::{Document, Position, Recorded, Store, StoreError};
 pub use timer::{Timer, TimerWrite};
-pub use unit::{Context, ReadAhead, Unit};
+pub use unit::{Context, Muted, ReadAhead, Unit};
 
 #[doc(hidden)]
 pub use {bytes, chrono, serde_json};

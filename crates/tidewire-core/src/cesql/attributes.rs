@@ -1,7 +1,8 @@
 //! The envelope as expressions see it: every attribute by the name it has on the wire.
 
 use super::{Attributes, Value};
-use crate::envelope::{Attribute, Envelope, timestamp};
+use crate::codec::json::timestamp;
+use crate::envelope::{Attribute, Envelope};
 
 impl Attributes for Envelope {
     fn attribute(&self, name: &str) -> Option<Value<'_>> {

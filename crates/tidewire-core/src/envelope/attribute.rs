@@ -35,7 +35,7 @@ impl Attribute {
         if text.len() > MAX_ATTRIBUTE_BYTES {
             return Err(EnvelopeError::invalid(name, format!("at most {MAX_ATTRIBUTE_BYTES} bytes are taken")));
         }
-        if text.chars().any(is_forbidden) {
+        if !is_clean(text) {
             return Err(EnvelopeError::invalid(name, "control characters are not allowed"));
         }
         Ok(())
@@ -54,8 +54,13 @@ impl From<String> for Attribute {
     }
 }
 
+/// Whether text holds nothing that CloudEvents excludes. Most text is ASCII, which is seen at a glance.
+pub(crate) fn is_clean(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || !text.chars().any(is_forbidden)
+}
+
 /// Control characters and non-characters, as the CloudEvents type system excludes them.
-pub(super) fn is_forbidden(c: char) -> bool {
+fn is_forbidden(c: char) -> bool {
     c.is_control() || matches!(u32::from(c), 0xFDD0..=0xFDEF) || u32::from(c) & 0xFFFE == 0xFFFE
 }
 

@@ -1,0 +1,4 @@
+//! Every format and binding, out and in.
+
+mod bindings;
+mod json;
