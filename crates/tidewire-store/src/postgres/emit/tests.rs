@@ -644,6 +644,64 @@ async fn a_role_that_may_emit_may_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_emits_the_types_it_may_as_the_source_it_is() {
+    let Some(rig) = rig().await else { return };
+    let (role, group) = (format!("s_{}", SystemClock.id().simple()), format!("g_{}", SystemClock.id().simple()));
+    let text = format!("create role {group}; create role {role} login password 'secret' in role {group}");
+    raw_sql(AssertSqlSafe(text)).execute(&rig.pool).await.unwrap();
+    let mut service = PgConnection::connect(&url_as(&rig.url, &role, "secret")).await.unwrap();
+    let allow = async |role: &str, arguments: &str| {
+        let text = format!("select tidewire.allow_emit('{role}'{arguments})");
+        raw_sql(AssertSqlSafe(text)).execute(&rig.pool).await.map(drop)
+    };
+    let mut said = async |arguments: &str| match emit(&mut service, arguments).await {
+        Ok(_) => String::new(),
+        Err(error) => {
+            let error = error.into_database_error().unwrap().downcast::<sqlx::postgres::PgDatabaseError>();
+            format!("{} {}", error.code(), error.column().unwrap_or_default())
+        }
+    };
+    allow(&role, ", types => '{order.*, user.followed}', source => '/orders'").await.unwrap();
+    for (arguments, expected) in [
+        ("'order.placed', 'k', source => '/orders'", ""),
+        ("'order.placed.v2', 'k', source => '/orders', check_schema => false", ""),
+        ("'user.followed', 'k', source => '/orders', check_schema => false", ""),
+        ("'order.placed', 'k'", "TW105 source"),
+        ("'order.placed', 'k', source => '/shipping'", "TW105 source"),
+        ("'ordering.begun', 'k', source => '/orders'", "TW105 type"),
+        ("'order', 'k', source => '/orders'", "TW105 type"),
+        ("'user.followed.up', 'k', source => '/orders'", "TW105 type"),
+    ] {
+        assert_eq!(said(arguments).await, expected, "{arguments}");
+    }
+    assert_eq!(rig.log(3).await.len(), 3, "what was refused is not there");
+    // What is said anew replaces what was said; rights of a group are its members'.
+    allow(&role, ", types => '{order.paid}'").await.unwrap();
+    assert_eq!(said("'order.placed', 'k'").await, "TW105 type");
+    assert_eq!(said("'order.paid', 'k', source => '/anybody'").await, "");
+    allow(&group, "").await.unwrap();
+    assert_eq!(said("'order.placed', 'k'").await, "");
+    assert_eq!(said("'operator.acted', 'k', check_schema => false").await, "TW105 type", "only the house says that");
+    for bad in ["{Order.*}", "{order*}", "{*.placed}", "{\"\"}"] {
+        assert!(allow(&role, &format!(", types => '{bad}'")).await.is_err(), "{bad}");
+    }
+    query("select tidewire.forbid_emit($1)").bind(&group).execute(&rig.pool).await.unwrap();
+    assert_eq!(said("'order.placed', 'k'").await, "TW105 type");
+    service.close().await.unwrap();
+    let other = format!("o_{}", SystemClock.id().simple());
+    let text = format!(
+        "drop owned by {role}, {group}; drop role {role}, {group}; create role {other} login password 'secret'"
+    );
+    raw_sql(AssertSqlSafe(text)).execute(&rig.pool).await.unwrap();
+    // The rights of a role that is gone are nobody's, and in nobody's way.
+    allow(&other, ", types => '{order.paid}'").await.unwrap();
+    let mut service = PgConnection::connect(&url_as(&rig.url, &other, "secret")).await.unwrap();
+    emit(&mut service, "'order.paid', 'k'").await.unwrap();
+    service.close().await.unwrap();
+    raw_sql(AssertSqlSafe(format!("drop owned by {other}; drop role {other}"))).execute(&rig.pool).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_without_privileges_can_run_all_of_it() {
     let Some(rig) = rig().await else { return };
     let (owner, service) = (format!("owner_{}", SystemClock.id().simple()), format!("s_{}", SystemClock.id().simple()));
