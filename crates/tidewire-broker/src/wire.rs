@@ -1,7 +1,7 @@
 //! What an event looks like on the way: the same bytes on every backend.
 
 use sha2::{Digest, Sha256};
-use tidewire_core::{BrokerError, Envelope};
+use tidewire_core::{BrokerError, Envelope, codec};
 
 /// An event ready to be stored or sent.
 pub struct Encoded {
@@ -33,7 +33,7 @@ pub fn encode(envelope: &Envelope, limit: usize) -> Result<Encoded, BrokerError>
     if data > limit {
         return Err(BrokerError::TooLarge { size: data, limit });
     }
-    let json = envelope.to_json();
+    let json = codec::json::write_trusted(envelope);
     if json.len() > limit {
         return Err(BrokerError::TooLarge { size: json.len(), limit });
     }

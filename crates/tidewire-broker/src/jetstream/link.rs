@@ -269,7 +269,7 @@ fn addresses(url: &str) -> Result<(Vec<ServerAddr>, Option<Login>), BrokerError>
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
-    super::binding::unescape_percent(text.as_bytes(), false).ok()
+    tidewire_core::codec::percent::decode(text).ok().map(std::borrow::Cow::into_owned)
 }
 
 fn read(path: &Path) -> Result<String, BrokerError> {

@@ -1,26 +1,12 @@
-//! The CloudEvents Kafka binding: what an event looks like as a record.
-//!
-//! Written in binary mode: every attribute a header `ce_<name>` (UTF-8, not percent-encoded), its media type the header
-//! `content-type`, its data the value, its `partitionkey` also the record's key. Read in both modes, from anybody.
-//!
-//! Headers hold text only. What text cannot tell (that a media type was not given, that an extension is a number) is in
-//! one more header that foreign readers pass over, so that an event comes out as it went in.
-
-use std::collections::BTreeMap;
+//! What an event looks like as a record: the CloudEvents binding to Kafka ([`tidewire_core::codec::kafka`]), written in
+//! binary mode, its `partitionkey` also the record's key. Read in both modes, from anybody.
 
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use tidewire_core::Envelope;
 use tidewire_core::bytes::Bytes;
-use tidewire_core::chrono::{DateTime, SecondsFormat, Utc};
-use tidewire_core::{Attribute, Envelope, Key};
+use tidewire_core::chrono::{DateTime, Utc};
+use tidewire_core::codec::{Defaults, kafka};
 
-/// The header of what text cannot tell: `type` for a media type that was not given, `i:name` and `b:name` for
-/// extensions that are integers and booleans, separated by commas.
-const HINTS: &str = "tidewire-hints";
-const CONTENT_TYPE: &str = "content-type";
-/// What an event without a media type holds.
-const IMPLIED: &str = "application/json";
-const STRUCTURED: &str = "application/cloudevents";
-const PREFIX: &str = "ce_";
 /// About what Kafka adds to each header.
 const HEADER_OVERHEAD: usize = 4;
 
@@ -31,218 +17,30 @@ pub(super) struct Record {
     pub size: usize,
 }
 
-struct Writer {
-    headers: OwnedHeaders,
-    size: usize,
-}
-
-impl Writer {
-    fn put(&mut self, name: &str, value: &str) {
-        self.size += name.len() + value.len() + HEADER_OVERHEAD;
-        let headers = std::mem::take(&mut self.headers);
-        self.headers = headers.insert(Header { key: name, value: Some(value) });
-    }
-}
-
 /// The record of an event.
 pub(super) fn encode(envelope: &Envelope) -> Record {
-    let key = envelope.key.as_str();
     let data = envelope.data.as_ref().map_or(0, Bytes::len);
-    let mut writer = Writer { headers: OwnedHeaders::new_with_capacity(16), size: key.len() + data };
-    let mut hints = String::new();
-    let mut hint = |parts: [&str; 2]| {
-        if !hints.is_empty() {
-            hints.push(',');
-        }
-        hints.extend(parts);
-    };
-    if envelope.datacontenttype.is_none() {
-        hint(["type", ""]);
-    }
-    writer.put(CONTENT_TYPE, envelope.datacontenttype.as_deref().unwrap_or(IMPLIED));
-    writer.put("ce_specversion", "1.0");
-    writer.put("ce_id", &envelope.id);
-    writer.put("ce_source", &envelope.source);
-    writer.put("ce_type", &envelope.ty.to_string());
-    writer.put("ce_time", &timestamp(&envelope.time));
-    writer.put("ce_partitionkey", key);
-    let sequence = envelope.sequence.map(|sequence| sequence.to_string());
-    let (recorded, expiry) =
-        (envelope.recordedtime.as_ref().map(timestamp), envelope.expirytime.as_ref().map(timestamp));
-    let optional = [
-        ("ce_subject", &envelope.subject),
-        ("ce_dataschema", &envelope.dataschema),
-        ("ce_sequence", &sequence),
-        ("ce_correlationid", &envelope.correlationid),
-        ("ce_causationid", &envelope.causationid),
-        ("ce_traceparent", &envelope.traceparent),
-        ("ce_recordedtime", &recorded),
-        ("ce_expirytime", &expiry),
-        ("ce_dataref", &envelope.dataref),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            writer.put(name, value);
-        }
-    }
-    for (name, value) in &envelope.extensions {
-        match value {
-            Attribute::Text(_) => {}
-            Attribute::Integer(_) => hint(["i:", name]),
-            Attribute::Boolean(_) => hint(["b:", name]),
-        }
-        writer.put(&format!("{PREFIX}{name}"), &value.to_text());
-    }
-    if !hints.is_empty() {
-        writer.put(HINTS, &hints);
-    }
-    Record { headers: writer.headers, size: writer.size }
+    let mut size = envelope.key.as_str().len() + data;
+    let mut headers = OwnedHeaders::new_with_capacity(16);
+    kafka::headers(envelope, |key, value| {
+        size += key.len() + value.len() + HEADER_OVERHEAD;
+        headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
+    });
+    Record { headers, size }
 }
 
-/// The event of a record, in whichever mode it is. Fails with what is wrong with it.
+/// The event of a record, in whichever mode it is. Without a `partitionkey` the record's key is the key. Fails with what
+/// is wrong with it.
 pub(super) fn decode(record: &impl Message) -> Result<Envelope, String> {
-    let mut attributes = read_headers(record)?;
-    let media_type = attributes.content_type.as_deref().unwrap_or_default();
-    let envelope = match media_type.get(..STRUCTURED.len()) {
-        Some(start) if start.eq_ignore_ascii_case(STRUCTURED) => structured(media_type, record)?,
-        _ => attributes.finish(record)?,
-    };
-    envelope.check().map_err(|error| error.to_string())?;
-    Ok(envelope)
-}
-
-fn structured(media_type: &str, record: &impl Message) -> Result<Envelope, String> {
-    let format = media_type[STRUCTURED.len()..].split(';').next().unwrap_or_default().trim();
-    if !format.eq_ignore_ascii_case("+json") {
-        return Err(format!("events of the media type `{}` are not read", media_type.escape_default()));
+    let every = record.headers().map(|headers| headers.iter());
+    let pairs = every.into_iter().flatten().map(|header| (header.key, header.value));
+    let parsed = kafka::decode(pairs, record.payload()).map_err(|error| error.to_string())?;
+    for deviation in parsed.deviations() {
+        tracing::debug!(%deviation, "a foreign event is read in spite of a deviation");
     }
-    let json = record.payload().ok_or("a structured event without a value")?;
-    let parsed = Envelope::from_trusted_json(json);
-    let (Err(error), Some(key)) = (&parsed, text(record.key())) else {
-        return parsed.map_err(|error| error.to_string());
-    };
-    // Without a `partitionkey` the record's key is the key.
-    let (Some(json), Ok(key)) = (json.trim_ascii_end().strip_suffix(b"}"), serde_json::to_string(key)) else {
-        return Err(error.to_string());
-    };
-    let keyed = [json, br#","partitionkey":"#, key.as_bytes(), b"}"].concat();
-    Envelope::from_trusted_json(&keyed).map_err(|_| error.to_string())
-}
-
-#[derive(Default)]
-struct Attributes {
-    content_type: Option<String>,
-    hints: String,
-    named: BTreeMap<String, String>,
-}
-
-fn read_headers(record: &impl Message) -> Result<Attributes, String> {
-    let mut attributes = Attributes::default();
-    let Some(headers) = record.headers() else { return Ok(attributes) };
-    for header in headers.iter() {
-        let name = header.key.get(..PREFIX.len()).filter(|start| start.eq_ignore_ascii_case(PREFIX));
-        let Some(value) = text(header.value) else {
-            match name {
-                Some(_) => return Err(format!("header `{}` is not UTF-8 text", header.key.escape_default())),
-                None => continue,
-            }
-        };
-        if name.is_some() {
-            let name = header.key[PREFIX.len()..].to_ascii_lowercase();
-            if attributes.named.insert(name, value.to_owned()).is_some() {
-                return Err(format!("header `{}` is there twice", header.key.escape_default()));
-            }
-        } else if header.key.eq_ignore_ascii_case(CONTENT_TYPE) {
-            attributes.content_type = Some(value.to_owned());
-        } else if header.key == HINTS {
-            attributes.hints = value.to_owned();
-        }
-    }
-    Ok(attributes)
-}
-
-impl Attributes {
-    fn finish(&mut self, record: &impl Message) -> Result<Envelope, String> {
-        let mut take = |name: &str| self.named.remove(name);
-        let missing = |name: &str| format!("the attribute `{name}` is missing");
-        match take("specversion").as_deref() {
-            Some("1.0") => {}
-            Some(_) => return Err("`specversion` is not 1.0".into()),
-            None => return Err("it is not a CloudEvent: it has no `ce_specversion`".into()),
-        }
-        let (id, source) = (take("id").ok_or_else(|| missing("id"))?, take("source").ok_or_else(|| missing("source"))?);
-        let ty = take("type").ok_or_else(|| missing("type"))?;
-        let subject = take("subject");
-        let key = take("partitionkey").or_else(|| text(record.key()).map(str::to_owned));
-        let key = key.or_else(|| subject.clone()).unwrap_or_else(|| source.clone());
-        let time = match take("time") {
-            Some(text) => time("time", &text)?,
-            None => stored_at(record).ok_or_else(|| missing("time"))?,
-        };
-        let sequence = take("sequence").map(|text| sequence(&text)).transpose()?;
-        let recordedtime = take("recordedtime").map(|text| self::time("recordedtime", &text)).transpose()?;
-        let expirytime = take("expirytime").map(|text| self::time("expirytime", &text)).transpose()?;
-        let (dataschema, dataref, traceparent) = (take("dataschema"), take("dataref"), take("traceparent"));
-        let (correlationid, causationid) = (take("correlationid"), take("causationid"));
-        // The media type may come as an attribute from clients that know no better.
-        let datacontenttype = self.content_type.take().or_else(|| take("datacontenttype"));
-        let implied = self.hints.split(',').any(|hint| hint == "type");
-        Ok(Envelope {
-            id,
-            source,
-            ty: ty.parse().map_err(|error| format!("`type`: {error}"))?,
-            subject,
-            time,
-            key: Key::new(key).map_err(|error| format!("`partitionkey`: {error}"))?,
-            datacontenttype: datacontenttype.filter(|_| !implied),
-            dataschema,
-            data: record.payload().map(Bytes::copy_from_slice),
-            sequence,
-            correlationid,
-            causationid,
-            traceparent,
-            recordedtime,
-            expirytime,
-            dataref,
-            extensions: self.extensions()?,
-        })
-    }
-
-    /// What is left.
-    fn extensions(&mut self) -> Result<BTreeMap<String, Attribute>, String> {
-        let mut extensions = BTreeMap::new();
-        let hinted = |kind: &str, name: &str| self.hints.split(',').any(|hint| hint.strip_prefix(kind) == Some(name));
-        for (name, text) in std::mem::take(&mut self.named) {
-            let no = |_| format!("the extension `{}` is not of its type", name.escape_default());
-            let value = if hinted("i:", &name) {
-                Attribute::Integer(text.parse().map_err(|error: std::num::ParseIntError| no(error.to_string()))?)
-            } else if hinted("b:", &name) {
-                Attribute::Boolean(text.parse().map_err(|error: std::str::ParseBoolError| no(error.to_string()))?)
-            } else {
-                Attribute::Text(text)
-            };
-            extensions.insert(name, value);
-        }
-        Ok(extensions)
-    }
-}
-
-fn text(bytes: Option<&[u8]>) -> Option<&str> {
-    bytes.and_then(|bytes| std::str::from_utf8(bytes).ok())
-}
-
-fn timestamp(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-fn time(name: &str, text: &str) -> Result<DateTime<Utc>, String> {
-    let parsed = DateTime::parse_from_rfc3339(text);
-    parsed.map(|time| time.to_utc()).map_err(|_| format!("`{name}` is not an RFC 3339 time with a zone"))
-}
-
-fn sequence(text: &str) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number));
-    number.ok_or_else(|| "`sequence` is not a positive integer".into())
+    let key = record.key().and_then(|key| std::str::from_utf8(key).ok());
+    let defaults = Defaults { time: stored_at(record), key, is_keyed_by_subject: true };
+    parsed.into_envelope(&defaults).map_err(|error| error.to_string())
 }
 
 /// When the cluster took it, for events that do not say when they happened.
@@ -254,6 +52,8 @@ fn stored_at(record: &impl Message) -> Option<DateTime<Utc>> {
 mod tests {
     use rdkafka::Timestamp;
     use rdkafka::message::OwnedMessage;
+
+    use tidewire_core::Attribute;
 
     use super::*;
 
@@ -309,14 +109,14 @@ mod tests {
     fn what_is_no_event_is_refused_with_its_reason() {
         let with = |name: &'static str, value: &'static str| [&FOREIGN[..], &[(name, value)]].concat();
         let bad = [
-            (record(None, &[], Some("hello")), "not a CloudEvent"),
+            (record(None, &[], Some("hello")), "no CloudEvent"),
             (record(None, &FOREIGN[..3], None), "`type`"),
             (record(None, &with("ce_sequence", "0"), None), "`sequence`"),
             (record(None, &with("ce_time", "yesterday"), None), "`time`"),
             (record(None, &with("ce_ID", "2"), None), "twice"),
             (record(None, &with("ce_foo-bar", "2"), None), "foo-bar"),
             (record(None, &FOREIGN, Some("{")), "JSON"),
-            (record(None, &[("content-type", "application/cloudevents-batch+json")], Some("[]")), "media type"),
+            (record(None, &[("content-type", "application/cloudevents-batch+json")], Some("[]")), "no batches"),
             (record(None, &[("content-type", "application/cloudevents+json")], Some("{}")), "missing"),
         ];
         for (record, reason) in bad {

@@ -1,5 +1,7 @@
 //! Out and in, also of what others write and of what nobody should.
 
+use tidewire_core::Attribute;
+
 use super::*;
 use crate::conformance::event;
 

@@ -21,6 +21,9 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 /// The content type of a batch.
 pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
+/// What [`read_batch`] calls the limit it was given, in [`CodecError::Limit`].
+pub const EVENTS_OF_A_BATCH: &str = "events of a batch";
+
 /// Reads one event. Its data is cut out of `json`, not copied.
 ///
 /// # Errors
@@ -87,7 +90,7 @@ pub fn read_batch(json: &Bytes, limit: usize) -> Result<Vec<Element<'_>>, CodecE
         match reason.starts_with("too many") {
             true => {
                 let place = Place::in_text(json, 0);
-                CodecError::Limit { what: "events of a batch".into(), place, found: limit + 1, limit }
+                CodecError::Limit { what: EVENTS_OF_A_BATCH.into(), place, found: limit + 1, limit }
             }
             false => input.malformed(text, &error, "an array of CloudEvents"),
         }
