@@ -6,6 +6,7 @@
 mod bench;
 mod cli;
 mod conformance;
+mod console;
 mod crash;
 mod fault;
 mod flow;

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::runfile::{Published, RunFile};
 use crate::services::Services;
-use crate::wire;
+use crate::{watched, wire};
 
 /// Of the time to stop, what the open requests get; the loops get the rest.
 const SERVER_SHARE: u32 = 2;
@@ -76,12 +76,13 @@ impl Instance {
         let url = url_of(address);
         let published = publish(config, &url, roles, ports.clock.as_ref())?;
         let (health, stop_server) = (Health::new(), CancellationToken::new());
+        watched::watch(&health, &operator, config.data_dir.clone());
         let edge = Options {
             drain: config.shutdown.deadline / SERVER_SHARE,
             ..Options::of(&config.http, address.ip().is_loopback())
         };
-        // Without the gateway only probes and metrics answer.
-        let parts = if roles.contains(&Role::Gateway) { services.parts() } else { Vec::new() };
+        // Without gateway and console only probes and metrics answer.
+        let parts = services.parts(roles);
         let router = gateway::router(ports, parts, &health, &edge, stop_server.clone());
         let running = run::start(ports, services.only(roles), options);
         let server = tokio::spawn(gateway::serve(listener, router, edge, stop_server.clone()));
@@ -106,7 +107,7 @@ impl Instance {
 /// A surface that needs credentials which nobody has would look like a broken one.
 async fn somebody_can_come_in(ports: &Ports, config: &Config, roles: &[Role]) -> Result<(), Failure> {
     let needs_keys =
-        roles.contains(&Role::Gateway) && config.http.auth == HttpAuth::Required && config.http.jwks_url.is_empty();
+        roles.iter().any(|role| role.answers_operators()) && config.http.auth == HttpAuth::Required && config.http.jwks_url.is_empty();
     if !needs_keys || gateway::auth::any_key(ports.store.as_ref(), ports.clock.now()).await? {
         return Ok(());
     }

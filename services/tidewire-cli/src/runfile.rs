@@ -42,9 +42,9 @@ impl RunFile {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
-    /// Whether the process answers operators: the routes are the gateway's.
-    pub fn has_gateway(&self) -> bool {
-        self.roles.iter().any(|role| role == Role::Gateway.name())
+    /// Whether the process answers operators.
+    pub fn answers_operators(&self) -> bool {
+        Role::ALL.iter().any(|role| role.answers_operators() && self.roles.iter().any(|name| name == role.name()))
     }
 
     /// The address as `host:port`.
@@ -63,7 +63,7 @@ impl RunFile {
     /// that answers them.
     pub fn publish_beside(&self, data_dir: &Path) -> io::Result<Option<Published>> {
         let is_taken = || Self::read(data_dir).is_some_and(|other| other.pid != self.pid && other.is_live());
-        if !self.has_gateway() && is_taken() { Ok(None) } else { self.publish(data_dir).map(Some) }
+        if !self.answers_operators() && is_taken() { Ok(None) } else { self.publish(data_dir).map(Some) }
     }
 
     /// Writes it, whole or not at all; it is removed when the answer is dropped.

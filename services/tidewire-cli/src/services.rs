@@ -1,14 +1,16 @@
 //! Every service of this build. To add one: its crate in Cargo.toml, a role in `args/serve.rs`, a line here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use gateway::Part;
+use gateway::{Contracts, Part};
 use tidewire::config::Config;
 use tidewire::operate::{Folded, Operator};
 use tidewire::run::{consume_options, handlers_of};
 use tidewire::{Ports, Service};
 
 use crate::args::Role;
+use crate::contracts;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -43,13 +45,21 @@ impl Services {
         // Who reads streams from their beginning: `log retire` leaves those events alone.
         let folded = vec![Folded::aggregate::<social::User>(), Folded::whole::<documents::view::Life>("documents")];
         let operator = Operator::new(ports, handlers, consume_options(config)).with_relays(relays).with_folded(folded);
-        all.push(gateway::service(ports, operator.clone()));
+        let contracts = Arc::new(Contracts::new(contracts::foreign(config)?));
+        all.push(gateway::service_with(ports, operator.clone(), contracts));
+        all.push(console::service());
         Ok(Self { all, operator })
     }
 
-    /// What they add to the HTTP surface.
-    pub fn parts(&self) -> Vec<Part> {
-        self.all.iter().map(Part::from).collect()
+    /// What they add to the HTTP surface of a process with these roles: with the gateway everything, with the console
+    /// alone what its pages ask, else nothing.
+    pub fn parts(&self, roles: &[Role]) -> Vec<Part> {
+        let is_served = |service: &&Service| match service.name {
+            "console" => roles.contains(&Role::Console),
+            "gateway" | "saga-orchestrator" => roles.iter().any(|role| role.answers_operators()),
+            _ => roles.contains(&Role::Gateway),
+        };
+        self.all.iter().filter(is_served).map(Part::from).collect()
     }
 
     /// Those of `roles`.

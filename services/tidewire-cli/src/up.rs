@@ -54,10 +54,13 @@ pub fn announce(
                  \n  curl {url}/v1/users -H 'content-type: application/json' -d '{{\"id\":\"alan\",\"name\":\"Alan\"}}'\
                  \n  curl -X PUT {url}/v1/users/alan/following/ada\
                  \n  curl {url}/v1/users/ada/notifications\
-                 \n  {program} status --data-dir {data_dir}\
-                 \n\nCtrl-C stops it; what has begun is finished first."
+                 \n  {program} status --data-dir {data_dir}"
             ));
         }
+        if roles.contains(&Role::Console) {
+            text.push_str(&format!("\n\nThe operators' console is at {url}/console"));
+        }
+        text.push_str("\n\nCtrl-C stops it; what has begun is finished first.");
         text
     })?;
     Ok(output.flush()?)

@@ -18,7 +18,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
     let mut segments = path.trim_matches('/').split('/');
     let (first, second) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
     let operation = match (first, second) {
-        ("" | "livez" | "readyz" | "healthz" | "startupz" | "schemas" | "openapi.json" | "asyncapi.json", _)
+        ("" | "livez" | "readyz" | "healthz" | "startupz" | "schemas" | "openapi.json" | "asyncapi.json" | "console", _)
             if is_read =>
         {
             return Need::Nothing;

@@ -10,14 +10,19 @@ use crate::Options;
 use crate::tests::House;
 
 /// Every route of every service with what it needs; nothing stands for no scope at all.
-const ROUTES: &[(&str, &str, Option<Operation>)] = &[
+pub(crate) const ROUTES: &[(&str, &str, Option<Operation>)] = &[
     ("GET", "/", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
     ("GET", "/healthz", None),
     ("GET", "/startupz", None),
+    ("GET", "/asyncapi.json", None),
+    ("GET", "/openapi.json", None),
     ("GET", "/schemas", None),
     ("GET", "/schemas/{name}/{version}", None),
+    ("GET", "/console", None),
+    ("GET", "/console/", None),
+    ("GET", "/console/{file}", None),
     ("GET", "/metrics", Some(Operation::Observe)),
     ("GET", "/v1/events", Some(Operation::Events)),
     ("POST", "/v1/events", Some(Operation::Emit)),
@@ -31,6 +36,8 @@ const ROUTES: &[(&str, &str, Option<Operation>)] = &[
     ("GET", "/v1/parked", Some(Operation::Observe)),
     ("GET", "/v1/parked/{ordinal}", Some(Operation::Observe)),
     ("POST", "/v1/parked/redrive", Some(Operation::Operate)),
+    ("POST", "/v1/log/reconcile", Some(Operation::Operate)),
+    ("POST", "/v1/log/retire", Some(Operation::Operate)),
     ("GET", "/v1/sagas", Some(Operation::Observe)),
     ("GET", "/v1/sagas/{id}", Some(Operation::Observe)),
     ("GET", "/v1/keys", Some(Operation::Keys)),

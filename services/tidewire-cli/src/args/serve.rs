@@ -57,11 +57,13 @@ pub enum Role {
     Enrichment,
     /// Activity tracking and counts.
     Analytics,
+    /// The operators' pages, and the part of the HTTP surface they need.
+    Console,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gateway,
         Self::OutboxPublisher,
         Self::SagaOrchestrator,
@@ -70,6 +72,7 @@ impl Role {
         Self::Notifications,
         Self::Enrichment,
         Self::Analytics,
+        Self::Console,
     ];
 
     /// Its name on the command line, which is its service's name.
@@ -83,7 +86,13 @@ impl Role {
             Self::Notifications => "notifications",
             Self::Enrichment => "enrichment",
             Self::Analytics => "analytics",
+            Self::Console => "console",
         }
+    }
+
+    /// Whether commands of operators are answered where it runs.
+    pub fn answers_operators(self) -> bool {
+        matches!(self, Self::Gateway | Self::Console)
     }
 }
 
