@@ -1,5 +1,6 @@
 //! Handlers: what a service does when something happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use crate::envelope::Envelope;
 use crate::event::SchemaError;
 use crate::event_type::EventType;
-use crate::store::StoreError;
+use crate::store::{Position, StoreError};
 use crate::timer::Timer;
 use crate::unit::Context;
 
@@ -59,6 +60,9 @@ pub struct Consumer {
     pub name: String,
     /// The types it reads, each at the newest version it knows.
     pub types: Vec<EventType>,
+    /// Where in the data it looks, by the name of a type, as JSON pointers: what changes elsewhere does not concern it. Of
+    /// a type that is not here it reads everything, as whoever decodes the whole event does.
+    pub places: BTreeMap<String, Vec<String>>,
     /// What sort of handler it is; shown to operators.
     pub kind: Kind,
     /// How its events are taken.
@@ -70,6 +74,15 @@ pub struct Consumer {
     pub timeout: Option<Duration>,
     /// How often an event is started before it is given up; the loop's default when `None`.
     pub max_attempts: Option<u32>,
+    /// Events up to here are none of its business, and nobody keeps them for it. 0, as by default: all are.
+    pub since: Position,
+    /// The collections of documents it owns: only it writes them, and they follow from its events alone. So they
+    /// can be built anew beside the live ones, and what it writes elsewhere is a defect that a rebuild refuses.
+    /// Empty: it cannot be rebuilt.
+    pub keeps: Vec<String>,
+    /// What it changes without asking its [`Context`] (an object store, an index, another service), in a few words
+    /// for operators. Nobody could mute that, so events are never replayed to it.
+    pub outside: Option<&'static str>,
 }
 
 impl Consumer {
@@ -78,12 +91,29 @@ impl Consumer {
         Self {
             name: name.into(),
             types,
+            places: BTreeMap::new(),
             kind: Kind::Handler,
             run: Run::PerKey,
             concurrency: None,
             timeout: None,
             max_attempts: None,
+            since: Position(0),
+            keeps: Vec::new(),
+            outside: None,
         }
+    }
+
+    /// That owns these collections of documents; see [`Consumer::keeps`].
+    pub fn keeping<C: Into<String>>(mut self, collections: impl IntoIterator<Item = C>) -> Self {
+        self.keeps = collections.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// That looks at these places of the data alone, in events of this name; none at all where it needs only to know that
+    /// something happened. See [`Consumer::places`].
+    pub fn looking_at<P: Into<String>>(mut self, name: &str, places: impl IntoIterator<Item = P>) -> Self {
+        self.places.insert(name.to_owned(), places.into_iter().map(Into::into).collect());
+        self
     }
 
     /// The names it reads, without versions.
@@ -129,6 +159,19 @@ pub enum HandlerError {
     Transient {
         /// What went wrong.
         reason: String,
+        /// Not before this time has passed, where whoever refused said so; the backoff may be longer.
+        after: Option<Duration>,
+    },
+    /// Somebody outside whom every event needs is away, which says nothing about this one: tried again after a while,
+    /// not counted, and so never parked for it.
+    #[error("{reason}")]
+    Away {
+        /// A stable code.
+        code: String,
+        /// What went wrong.
+        reason: String,
+        /// When to try again.
+        after: Duration,
     },
     /// Will never work: given up at once.
     #[error("{reason}")]
@@ -149,7 +192,12 @@ pub enum HandlerError {
 impl HandlerError {
     /// Something that may work later.
     pub fn transient(reason: impl std::fmt::Display) -> Self {
-        Self::Transient { reason: reason.to_string() }
+        Self::Transient { reason: reason.to_string(), after: None }
+    }
+
+    /// Somebody is away whom every event needs.
+    pub fn away(code: impl Into<String>, reason: impl std::fmt::Display, after: Duration) -> Self {
+        Self::Away { code: code.into(), reason: reason.to_string(), after }
     }
 
     /// Something that will never work.
@@ -161,7 +209,7 @@ impl HandlerError {
     pub fn code(&self) -> &str {
         match self {
             Self::Transient { .. } => "handler.failed",
-            Self::Permanent { code, .. } => code,
+            Self::Permanent { code, .. } | Self::Away { code, .. } => code,
             Self::Schema(error) => error.code(),
             Self::Store(error) => error.code(),
         }
@@ -170,7 +218,7 @@ impl HandlerError {
     /// Whether it may work later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transient { .. } => true,
+            Self::Transient { .. } | Self::Away { .. } => true,
             Self::Permanent { .. } | Self::Schema(_) => false,
             Self::Store(error) => error.is_transient() || matches!(error, StoreError::Conflict(_)),
         }
@@ -178,6 +226,6 @@ impl HandlerError {
 
     /// Whether it says something about the event, rather than about the infrastructure.
     pub fn is_counted(&self) -> bool {
-        !matches!(self, Self::Store(_))
+        !matches!(self, Self::Store(_) | Self::Away { .. })
     }
 }

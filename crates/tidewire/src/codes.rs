@@ -8,6 +8,7 @@ mod command;
 mod configuration;
 mod edge;
 mod events;
+mod push;
 mod storage;
 mod work;
 
@@ -28,8 +29,8 @@ const fn explain_as(code: &'static str, title: &'static str, cause: &'static str
     Explanation { code, title, cause, cure }
 }
 
-const TABLES: [&[Explanation]; 6] =
-    [configuration::TABLE, storage::TABLE, events::TABLE, work::TABLE, edge::TABLE, command::TABLE];
+const TABLES: [&[Explanation]; 7] =
+    [configuration::TABLE, storage::TABLE, events::TABLE, work::TABLE, edge::TABLE, command::TABLE, push::TABLE];
 
 /// The explanation of a code. Case and surrounding space do not matter.
 pub fn explain(code: &str) -> Option<&'static Explanation> {
@@ -97,7 +98,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 26] = [
+    const COMMANDS: [&str; 30] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -122,6 +123,10 @@ mod tests {
         "sagas show",
         "schemas list",
         "status",
+        "subscriptions list",
+        "subscriptions resume",
+        "subscriptions show",
+        "subscriptions update",
         "up --data-dir",
         "up --listen",
     ];

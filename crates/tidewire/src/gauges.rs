@@ -1,26 +1,31 @@
 //! The gauges that nobody could keep up to date by counting along: read from the store and the broker.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
+use crate::roster::Roster;
 use crate::telemetry::metrics;
 
 /// How often they are read: more often than metrics are scraped, and cheap enough for that.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Reads them until `stop`, for these consumers and for whatever other groups the broker knows.
-pub(crate) async fn keep_reading(ports: Ports, consumers: Vec<String>, stop: CancellationToken) {
+/// Reads them until `stop`, for the consumers that are or were on the roster and for whatever other groups the broker
+/// knows.
+pub(crate) async fn keep_reading(roster: Roster, stop: CancellationToken) {
+    // Who has gone since: his gauges would keep their last value.
+    let mut consumers = BTreeSet::new();
     while !stop.is_cancelled() {
-        read(&ports, &consumers).await;
+        consumers.extend(roster.consumers());
+        read(roster.ports(), &consumers).await;
         let _ = tokio::time::timeout(EVERY, stop.cancelled()).await;
     }
 }
 
 /// What cannot be read now keeps its last value: whoever is away is reported by the loops that need him.
-async fn read(ports: &Ports, consumers: &[String]) {
+async fn read(ports: &Ports, consumers: &BTreeSet<String>) {
     if let Ok(head) = ports.store.head().await {
         metrics::head(head.0);
     }
@@ -38,7 +43,7 @@ async fn read(ports: &Ports, consumers: &[String]) {
 }
 
 /// Consumers of which nothing is counted count as zero: a gauge that is no longer set would keep its last value.
-fn with_zeroes(mut counts: HashMap<String, u64>, consumers: &[String]) -> HashMap<String, u64> {
+fn with_zeroes(mut counts: HashMap<String, u64>, consumers: &BTreeSet<String>) -> HashMap<String, u64> {
     for consumer in consumers {
         counts.entry(consumer.clone()).or_default();
     }
@@ -52,7 +57,7 @@ mod tests {
     #[test]
     fn a_consumer_without_a_count_has_none() {
         let counts = HashMap::from([("a".to_owned(), 3)]);
-        let all = with_zeroes(counts, &["a".to_owned(), "b".to_owned()]);
+        let all = with_zeroes(counts, &BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         assert_eq!(all, HashMap::from([("a".to_owned(), 3), ("b".to_owned(), 0)]));
     }
 }

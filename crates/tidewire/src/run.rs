@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewire_core::handler::Consumer;
-use tidewire_core::store::ParkedQuery;
 use tidewire_core::{Backoff, Handler};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::consume::{ConsumeLoop, ConsumeOptions};
+use crate::consume::ConsumeOptions;
 use crate::effects::{Caller, EffectLoop, EffectOptions, HttpCaller, MailError, Mailer};
 use crate::gauges;
-use crate::operate::redrive_one;
 use crate::ports::Ports;
+use crate::roster::Roster;
 use crate::service::Service;
 use crate::timers::TimerLoop;
 
@@ -76,55 +75,55 @@ pub fn handlers_of(services: &[Service]) -> Vec<(Arc<dyn Handler>, String)> {
 /// The running loops of a process.
 pub struct Running {
     ports: Ports,
+    roster: Roster,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 /// Starts everything `services` need: a consume loop per handler, timers, effects (where there are callers), their
-/// background work.
+/// background work, and the keepers of consumers that come and go.
 /// Routes are the gateway's business.
 pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Running {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let handlers = handlers_of(&services);
-    let consumers: Vec<String> = handlers.iter().map(|(handler, _)| handler.consumer().name).collect();
-    for (handler, source) in &handlers {
-        let (ports, handler, source) = (ports.clone(), handler.clone(), source.clone());
-        let (consume, consumer) = (options.consume.clone(), handler.consumer());
-        supervise(&tasks, &stop, consumer.name.clone(), move |stop| {
-            let consumer_loop = ConsumeLoop::new(&ports, handler.clone(), &source, consume.clone());
-            let (ports, consumer) = (ports.clone(), consumer.clone());
-            async move {
-                readmit_newer(&ports, &consumer, &consumer_loop).await;
-                consumer_loop.run(stop).await;
-            }
-        });
+    let roster = Roster::new(ports, options.consume, stop.clone(), tasks.clone());
+    for (handler, source) in handlers_of(&services) {
+        let name = handler.consumer().name;
+        if !roster.enroll(handler, &source) {
+            tracing::error!(consumer = name, "two handlers have one name; the second one does not run");
+        }
     }
-    if !handlers.is_empty() {
-        let (ports, consume) = (ports.clone(), options.consume.clone());
-        supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(&ports, &handlers, &consume).run(stop));
-    }
+    let timers = roster.clone();
+    supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(timers.clone()).run(stop));
     if !options.callers.is_empty() {
         let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);
         supervise(&tasks, &stop, "effects".into(), move |stop| {
             EffectLoop::new(&effect_ports, callers.clone(), effects.clone()).run(stop)
         });
     }
-    let gauge_ports = ports.clone();
-    supervise(&tasks, &stop, "gauges".into(), move |stop| {
-        gauges::keep_reading(gauge_ports.clone(), consumers.clone(), stop)
-    });
-    for background in services.into_iter().flat_map(|service| service.background) {
-        tasks.spawn((background.run)(stop.clone()));
+    let gauged = roster.clone();
+    supervise(&tasks, &stop, "gauges".into(), move |stop| gauges::keep_reading(gauged.clone(), stop));
+    for service in services {
+        for background in service.background {
+            tasks.spawn((background.run)(stop.clone()));
+        }
+        for keeper in service.keepers {
+            tasks.spawn((keeper.run)(roster.clone(), stop.clone()));
+        }
     }
     tasks.close();
-    Running { ports: ports.clone(), stop, tasks }
+    Running { ports: ports.clone(), roster, stop, tasks }
 }
 
 impl Running {
     /// Cancelled when the process is to end.
     pub fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Who consumes here. Consumers may be added and stopped while the process runs.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Stops taking work, finishes what is in hand within `deadline`, closes broker and store. Answers whether
@@ -142,7 +141,7 @@ impl Running {
 }
 
 /// Runs a loop, and again should it end by itself: a defect in one loop must not silence a consumer.
-fn supervise<F, R>(tasks: &TaskTracker, stop: &CancellationToken, name: String, make: F)
+pub(crate) fn supervise<F, R>(tasks: &TaskTracker, stop: &CancellationToken, name: String, make: F) -> JoinHandle<()>
 where
     F: Fn(CancellationToken) -> R + Send + 'static,
     R: Future<Output = ()> + Send + 'static,
@@ -158,40 +157,5 @@ where
             tracing::error!(name, error, "a loop ended unexpectedly; starting it again");
             let _ = tokio::time::timeout(RESTART_AFTER, stop.cancelled()).await;
         }
-    });
-}
-
-/// Events that were parked because an older build did not know their version: this build may.
-async fn readmit_newer(ports: &Ports, consumer: &Consumer, runner: &ConsumeLoop) {
-    let mut query = ParkedQuery { consumer: Some(consumer.name.clone()), key: None, after: 0, limit: 100 };
-    let mut readmitted = std::collections::HashSet::new();
-    loop {
-        let page = match ports.store.parked(&query).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(consumer = consumer.name, %error, "cannot look for parked events of newer versions");
-                return;
-            }
-        };
-        let Some(last) = page.last() else { return };
-        query.after = last.ordinal;
-        for parked in page {
-            let key = parked.envelope.key.clone();
-            let waited_for_us = parked.code == "event.newer_version" && !consumer.is_newer(&parked.envelope.ty);
-            let behind_such = parked.code == "parked.behind" && readmitted.contains(&key);
-            if !(waited_for_us || behind_such) {
-                readmitted.remove(&key);
-                continue;
-            }
-            match redrive_one(ports, runner, &parked).await {
-                Ok(None) => {
-                    readmitted.insert(key);
-                }
-                outcome => {
-                    readmitted.remove(&key);
-                    tracing::warn!(consumer = consumer.name, event = parked.envelope.id, ?outcome, "stays parked");
-                }
-            }
-        }
-    }
+    })
 }

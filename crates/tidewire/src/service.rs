@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::RouteDoc;
 use crate::project::Projected;
+use crate::roster::Roster;
 
 /// What one service adds to a process: handlers, routes, and work in the background.
 ///
@@ -47,6 +48,8 @@ pub struct Service {
     pub docs: Vec<RouteDoc>,
     /// Its work in the background.
     pub background: Vec<Background>,
+    /// Who starts and stops its consumers that come and go.
+    pub keepers: Vec<Keeper>,
 }
 
 /// Work that goes on until it is told to stop.
@@ -57,10 +60,25 @@ pub struct Background {
     pub run: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>,
 }
 
+/// Work in the background that starts and stops consumers in the [`Roster`] of its process.
+pub struct Keeper {
+    /// For logs.
+    pub name: &'static str,
+    /// Runs until the token is cancelled; the loops end by themselves then.
+    pub run: Box<dyn FnOnce(Roster, CancellationToken) -> BoxFuture<'static, ()> + Send>,
+}
+
 impl Service {
     /// A service that does nothing yet.
     pub fn new(name: &'static str) -> Self {
-        Self { name, handlers: Vec::new(), routes: Router::new(), docs: Vec::new(), background: Vec::new() }
+        Self {
+            name,
+            handlers: Vec::new(),
+            routes: Router::new(),
+            docs: Vec::new(),
+            background: Vec::new(),
+            keepers: Vec::new(),
+        }
     }
 
     /// With a handler.
@@ -94,6 +112,16 @@ impl Service {
         R: Future<Output = ()> + Send + 'static,
     {
         self.background.push(Background { name, run: Box::new(|stop| Box::pin(run(stop))) });
+        self
+    }
+
+    /// With consumers that come and go.
+    pub fn keeper<F, R>(mut self, name: &'static str, run: F) -> Self
+    where
+        F: FnOnce(Roster, CancellationToken) -> R + Send + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.keepers.push(Keeper { name, run: Box::new(|roster, stop| Box::pin(run(roster, stop))) });
         self
     }
 }

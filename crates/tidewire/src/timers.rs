@@ -1,6 +1,5 @@
 //! The timer loop: wakes handlers when a timer they set is due.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +7,12 @@ use chrono::TimeDelta;
 use futures::StreamExt;
 use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::handler::Kind;
-use tidewire_core::{Commit, Committed, Handler, StoreError, Timer, TimerWrite, Unit};
+use tidewire_core::{Commit, Committed, StoreError, Timer, TimerWrite, Unit};
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::{ConsumeLoop, ConsumeOptions};
+use crate::consume::ConsumeLoop;
 use crate::ports::Ports;
+use crate::roster::Roster;
 
 /// Timers fetched at once, which also bounds what comes due together after an outage.
 const BATCH: usize = 256;
@@ -23,30 +23,32 @@ const MAX_SLEEP: Duration = Duration::from_millis(500);
 /// How often a firing is done again at once after losing a race.
 const MAX_CONFLICTS: u32 = 20;
 
-/// Fires the timers of a set of handlers. Several loops may run: a timer fires once, whoever is first.
+/// Fires the timers of the handlers on a roster. Several loops may run: a timer fires once, whoever is first.
 pub struct TimerLoop {
     ports: Ports,
-    owners: HashMap<String, ConsumeLoop>,
+    roster: Roster,
 }
 
 impl TimerLoop {
-    /// A loop for `handlers`, each with the source its events are emitted as.
-    pub fn new(ports: &Ports, handlers: &[(Arc<dyn Handler>, String)], options: &ConsumeOptions) -> Self {
-        let runner = |(handler, source): &(Arc<dyn Handler>, String)| {
-            let runner = ConsumeLoop::new(ports, handler.clone(), source, options.clone());
-            (runner.consumer.name.clone(), runner)
-        };
-        Self { ports: ports.clone(), owners: handlers.iter().map(runner).collect() }
+    /// A loop for whoever is on the roster at the time.
+    pub(crate) fn new(roster: Roster) -> Self {
+        Self { ports: roster.ports().clone(), roster }
     }
 
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let owners: Vec<String> = self.owners.keys().cloned().collect();
         while !stop.is_cancelled() {
+            let runners = self.roster.runners();
+            let owners: Vec<String> = runners.keys().cloned().collect();
+            if owners.is_empty() {
+                let _ = tokio::time::timeout(MAX_SLEEP, stop.cancelled()).await;
+                continue;
+            }
             let now = self.ports.clock.now();
             match self.ports.store.due_timers(&owners, now, BATCH).await {
                 Ok(due) if !due.is_empty() => {
-                    futures::stream::iter(due).for_each_concurrent(CONCURRENCY, |timer| self.fire(timer)).await;
+                    let fire = |timer: Timer| self.fire(runners.get(&timer.owner), timer);
+                    futures::stream::iter(due).for_each_concurrent(CONCURRENCY, fire).await;
                     continue;
                 }
                 Ok(_) => {}
@@ -62,8 +64,8 @@ impl TimerLoop {
         until.unwrap_or(MAX_SLEEP).clamp(Duration::from_millis(1), MAX_SLEEP)
     }
 
-    async fn fire(&self, timer: Timer) {
-        let Some(runner) = self.owners.get(&timer.owner) else { return };
+    async fn fire(&self, runner: Option<&Arc<ConsumeLoop>>, timer: Timer) {
+        let Some(runner) = runner else { return };
         for _ in 0..=MAX_CONFLICTS {
             match self.attempt(runner, &timer).await {
                 Ok(_) => return,

@@ -46,7 +46,8 @@ pub use reference::reference;
 pub use secret::{MASK, SECRET_FILE_BYTES_MAX, SecretString};
 pub use sections::{
     BrokerConfig, ColorChoice, ConsumeConfig, DocumentsConfig, EffectsConfig, HttpAuth, HttpConfig, KafkaConfig,
-    LogConfig, LogFormat, NatsConfig, ObjectsConfig, RelayConfig, SagaConfig, ShutdownConfig, SmtpConfig, StoreConfig,
+    LogConfig, LogFormat, NatsConfig, ObjectsConfig, PushConfig, RelayConfig, SagaConfig, SchemasConfig,
+    ShutdownConfig, SmtpConfig, StoreConfig,
 };
 pub use sources::{Env, FILE_NAME, FileSource, Flag, Sources};
 pub use table::KEYS;
@@ -82,8 +83,12 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// Outgoing mail.
     pub smtp: SmtpConfig,
+    /// Push subscriptions.
+    pub push: PushConfig,
     /// The gateway's edge.
     pub http: HttpConfig,
+    /// Contracts of services in other languages.
+    pub schemas: SchemasConfig,
     /// Text extraction.
     pub documents: DocumentsConfig,
     /// The way down.
@@ -154,7 +159,9 @@ impl Config {
             effects: EffectsConfig::take(&mut values),
             objects: ObjectsConfig::take(&mut values),
             smtp: SmtpConfig::take(&mut values),
+            push: PushConfig::take(&mut values),
             http: HttpConfig::take(&mut values),
+            schemas: SchemasConfig::take(&mut values),
             documents: DocumentsConfig::take(&mut values),
             shutdown: ShutdownConfig::take(&mut values),
             log: LogConfig::take(&mut values),

@@ -211,6 +211,14 @@ section! {
     ObjectsConfig = "objects" {
         /// A folder, `file:DIR`, `s3://…`, or empty for the folder under the data directory.
         url: ServiceUrl,
+        /// Where the bucket is, or empty for Amazon's own.
+        endpoint: ServiceUrl,
+        /// Region of the bucket.
+        region: String,
+        /// Who asks, or empty for the machine's own identity.
+        access_key: SecretString,
+        /// What proves it.
+        secret_key: SecretString,
     }
 }
 section! {
@@ -220,6 +228,35 @@ section! {
         url: ServiceUrl,
         /// Sender of every mail.
         from: String,
+    }
+}
+section! {
+    /// Push subscriptions.
+    PushConfig = "push" {
+        /// Wait for an endpoint's answer.
+        timeout: Duration,
+        /// Requests to one endpoint at once.
+        concurrency: usize,
+        /// Failures in a row that open an endpoint's circuit.
+        breaker_failures: usize,
+        /// The first wait of an open circuit.
+        breaker_wait: Duration,
+        /// The longest wait of an open circuit.
+        breaker_wait_max: Duration,
+        /// Bytes of an answer with an event.
+        reply_bytes: u64,
+        /// Subscriptions at once.
+        max_subscriptions: usize,
+        /// How soon changes made elsewhere are seen.
+        refresh: Duration,
+        /// Whether endpoints must agree to be called.
+        handshake: bool,
+        /// Who calls.
+        origin: String,
+        /// Whether endpoints may be at private addresses.
+        allow_private_targets: bool,
+        /// Whether endpoints may be without TLS.
+        allow_http: bool,
     }
 }
 section! {
@@ -235,6 +272,12 @@ section! {
         header_timeout: Duration,
         /// Open connections.
         max_connections: usize,
+        /// Requests at once.
+        max_in_flight: usize,
+        /// Requests per second of each caller; 0 is no limit.
+        rate_limit: u32,
+        /// Requests of a caller at once.
+        rate_burst: u32,
         /// Who needs credentials.
         auth: HttpAuth,
         /// Where the keys of an issuer of tokens are; empty for none.
@@ -245,6 +288,13 @@ section! {
         jwt_audience: String,
         /// Whether unauthenticated callers beyond loopback are accepted.
         allow_remote: bool,
+    }
+}
+section! {
+    /// Contracts of services in other languages.
+    SchemasConfig = "schemas" {
+        /// Folder of `<type>/v<N>.json`, or empty.
+        dir: String,
     }
 }
 section! {

@@ -28,7 +28,9 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("effects", "What happens outside the database: mail, webhooks."),
     ("objects", "Where the bytes of ingested documents are kept."),
     ("smtp", "Outgoing mail. Without a URL no mail is sent and in-app notifications still work."),
+    ("push", "Push subscriptions: HTTP endpoints as consumers."),
     ("http", "The gateway's edge."),
+    ("schemas", "Contracts of services in other languages."),
     ("documents", "Extraction of text from ingested documents, in a process of its own."),
     ("shutdown", "What happens between SIGTERM and the end."),
     ("log", "Log lines. They go to stderr and nowhere else."),
@@ -321,6 +323,26 @@ pub static KEYS: &[Key] = &[
     .env(&[Short("TIDEWIRE_OBJECTS_URL")])
     .secret(),
     Key::new(
+        "objects.endpoint",
+        url(&["http", "https"], &[], false, true),
+        "",
+        "Where the bucket of an `s3://` address is, for servers that speak the protocol of S3. Empty is Amazon's own. `http://` sends documents in clear.",
+    )
+    .env(&[Fallback("AWS_ENDPOINT_URL_S3"), Fallback("AWS_ENDPOINT_URL")]),
+    Key::new("objects.region", Kind::Text { empty: false }, "us-east-1", "Region of the bucket; servers of one's own mostly ignore it.")
+        .env(&[Fallback("AWS_REGION"), Fallback("AWS_DEFAULT_REGION")]),
+    Key::new(
+        "objects.access_key",
+        Kind::Secret,
+        "",
+        "The access key of whoever may read, write, list and delete below the prefix. Empty asks for the identity of the machine.",
+    )
+    .env(&[Fallback("AWS_ACCESS_KEY_ID")])
+    .secret(),
+    Key::new("objects.secret_key", Kind::Secret, "", "The secret that belongs to objects.access_key.")
+        .env(&[Fallback("AWS_SECRET_ACCESS_KEY")])
+        .secret(),
+    Key::new(
         "smtp.url",
         url(&["smtp", "smtps"], &[], false, true),
         "",
@@ -333,6 +355,78 @@ pub static KEYS: &[Key] = &[
         Kind::Text { empty: true },
         "",
         "Sender of every mail: `Tidewire <events@example.org>`. Needed when smtp.url is set.",
+    ),
+    Key::new(
+        "push.timeout",
+        span(100, MINUTE),
+        "10s",
+        "Longest wait for an endpoint's answer, connection included, where its subscription asks for no other.",
+    ),
+    Key::new(
+        "push.concurrency",
+        count(1, 256, "requests"),
+        "8",
+        "Requests to one endpoint at once, per process, where its subscription asks for no other number. Each is of another key.",
+    ),
+    Key::new(
+        "push.breaker_failures",
+        count(1, 10_000, "failures"),
+        "10",
+        "Failures in a row after which an endpoint is left alone for a while. Above consume.max_attempts, one bad event alone is parked rather than taken for a bad endpoint.",
+    ),
+    Key::new(
+        "push.breaker_wait",
+        span(10, HOUR),
+        "1s",
+        "How long a failing endpoint is left alone at first. Then one request tries it, and if that fails it is left alone twice as long.",
+    ),
+    Key::new(
+        "push.breaker_wait_max",
+        span(10, 24 * HOUR),
+        "1m",
+        "The longest time a failing endpoint is left alone, and the longest `Retry-After` that is obeyed.",
+    ),
+    Key::new(
+        "push.reply_bytes",
+        size(KIB, 8 * MIB),
+        "256KiB",
+        "Most that is read of an answer with an event in it. broker.max_event_bytes limits it, too.",
+    ),
+    Key::new(
+        "push.max_subscriptions",
+        count(1, 10_000, "subscriptions"),
+        "500",
+        "Subscriptions at once. Each is a consumer, with a loop and a place on the broker.",
+    ),
+    Key::new(
+        "push.refresh",
+        span(50, MINUTE),
+        "1s",
+        "How soon a change made through another process is seen. Each process asks the store so often.",
+    ),
+    Key::new(
+        "push.handshake",
+        Kind::Bool,
+        "true",
+        "Whether an endpoint must say, in answer to OPTIONS, that it wants to be called. Otherwise who may subscribe can have anybody called.",
+    ),
+    Key::new(
+        "push.origin",
+        Kind::Text { empty: false },
+        "tidewire.localhost",
+        "Who calls, as a DNS name: sent as `WebHook-Request-Origin`, to be allowed by endpoints.",
+    ),
+    Key::new(
+        "push.allow_private_targets",
+        Kind::Bool,
+        "false",
+        "Whether endpoints may be at loopback, private and link-local addresses. Anyone who may subscribe could then reach inside your network.",
+    ),
+    Key::new(
+        "push.allow_http",
+        Kind::Bool,
+        "false",
+        "Whether endpoints may be called without TLS: everybody on the way reads the events then, and may change them.",
     ),
     Key::new(
         "http.body_limit",
@@ -360,6 +454,24 @@ pub static KEYS: &[Key] = &[
         "Open connections. Further ones wait until one closes. Each needs a file descriptor.",
     ),
     Key::new(
+        "http.max_in_flight",
+        count(1, 100_000, "requests"),
+        "512",
+        "Requests worked on at once, live streams aside. Further ones are answered with 503 at once. Each may hold a body of http.body_limit.",
+    ),
+    Key::new(
+        "http.rate_limit",
+        count(0, 1_000_000, "requests per second"),
+        "500",
+        "Requests per second of each API key, token or address. More are answered with 429. 0 is no limit, and the machine's own callers have none where http.auth is `local`.",
+    ),
+    Key::new(
+        "http.rate_burst",
+        count(1, 1_000_000, "requests"),
+        "1000",
+        "Requests a caller may send at once after he sent fewer.",
+    ),
+    Key::new(
         "http.auth",
         Kind::Choice(&["local", "required"]),
         "local",
@@ -378,6 +490,12 @@ pub static KEYS: &[Key] = &[
         Kind::Bool,
         "false",
         "Whether to listen beyond loopback although callers are not authenticated. Only behind a proxy that authenticates, or in a closed network.",
+    ),
+    Key::new(
+        "schemas.dir",
+        Kind::Text { empty: true },
+        "./schemas",
+        "Folder of the JSON Schemas (2020-12) of other services' events: `<type>/v<N>.json`. Whoever emits such a type is held to its schema; types of this build in the folder are left alone. A file that is wrong keeps everything from starting. The default need not exist; empty reads none.",
     ),
     Key::new(
         "documents.extract_timeout",

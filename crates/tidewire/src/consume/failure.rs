@@ -76,6 +76,13 @@ impl ConsumeLoop {
         stop: &CancellationToken,
     ) {
         let name = &self.consumer.name;
+        if let HandlerError::Away { after, .. } = failure.error {
+            // Whoever is away is reported by the handler that found it out, not by every event that waits for him.
+            tracing::debug!(consumer = name, event = delivery.envelope.id, code = failure.code, error = %failure.error, "waits");
+            metrics::retried(name, 1);
+            self.hand_back([delivery], after);
+            return;
+        }
         if !failure.error.is_counted() {
             tracing::warn!(consumer = name, event = delivery.envelope.id, code = failure.code, error = %failure.error, "not now; the event comes again");
             metrics::retried(name, 1);
@@ -88,7 +95,11 @@ impl ConsumeLoop {
             return;
         };
         if failure.error.is_transient() && attempts < self.max_attempts() {
-            let after = self.options.backoff.after(attempts, self.ports.clock.random());
+            let asked = match failure.error {
+                HandlerError::Transient { after, .. } => after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
+            let after = self.options.backoff.after(attempts, self.ports.clock.random()).max(asked);
             tracing::warn!(
                 consumer = name, event = delivery.envelope.id, ty = %delivery.envelope.ty, key = %delivery.envelope.key,
                 attempt = attempts, code = failure.code, error = %failure.error, again_in = ?after, "handling failed"
@@ -157,12 +168,20 @@ impl ConsumeLoop {
         if matches!(failure.error, HandlerError::Schema(SchemaError::Newer { .. })) {
             return None;
         }
+        let fence = match self.fence().await {
+            Ok(fence) => fence,
+            Err(error) => {
+                tracing::warn!(consumer = self.consumer.name, event = envelope.id, %error, "the handler has no last word");
+                return None;
+            }
+        };
         let mut unit = Unit::new(self.ports.store.clone(), self.ports.clock.clone(), &self.consumer.name, &self.source);
         let mut cx = unit.context(Some(envelope), attempts);
         match self.guard(self.handler.give_up(envelope, &failure.error, &mut cx)).await {
             Ok(true) => {
                 cx.keep();
                 let mut commit = unit.into_commit();
+                commit.fence = fence;
                 commit.seen.push(Seen { consumer: self.consumer.name.clone(), mark: Mark::of(envelope) });
                 Some(commit)
             }
@@ -182,6 +201,7 @@ impl ConsumeLoop {
             reason: failure.reason(),
             attempts,
             follower: false,
+            place: None,
         };
         Commit { park: vec![park], ..Commit::default() }
     }

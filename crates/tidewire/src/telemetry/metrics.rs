@@ -114,6 +114,7 @@ struct Metrics {
     sagas: Labelled<Depth, 2>,
     saga_transitions: Labelled<Counter, 2>,
     effects: Labelled<Counter, 2>,
+    pushed: Labelled<Counter, 2>,
     http_requests: Labelled<Counter, 2>,
     http_seconds: Labelled<Histogram, 1>,
     build_info: Labelled<Depth, 1>,
@@ -209,6 +210,12 @@ impl Metrics {
                 counter,
             ),
             effects: r.labelled("tidewire_effects_total", "Effects by kind and outcome", ["kind", "outcome"], counter),
+            pushed: r.labelled(
+                "tidewire_push_deliveries_total",
+                "Requests to the endpoints of push subscriptions, by what became of them",
+                ["consumer", "outcome"],
+                counter,
+            ),
             http_requests: r.labelled(
                 "tidewire_http_requests_total",
                 "HTTP requests by route template and status",
@@ -321,6 +328,12 @@ pub fn saga_transition(saga: &str, status: &str) {
 /// An effect of `kind` (`mail`, `http`) ended as `outcome` (`done`, `retried`, `parked`, `muted`).
 pub fn effect(kind: &str, outcome: &str) {
     METRICS.effects.get([kind, outcome]).inc();
+}
+
+/// A request of the push subscription `consumer` ended as `outcome` (`taken`, `refused`, `failed`, `away`, `gone`), or its
+/// filter let the event pass by (`skipped`).
+pub fn pushed(consumer: &str, outcome: &str) {
+    METRICS.pushed.get([consumer, outcome]).inc();
 }
 
 /// A request to `route` (the template `/v1/users/{id}`, never the path) was answered.
