@@ -98,7 +98,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 30] = [
+    const COMMANDS: [&str; 36] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -119,8 +119,14 @@ mod tests {
         "parked redrive",
         "parked show",
         "run gateway",
+        "sagas compensate",
+        "sagas done",
+        "sagas forward",
         "sagas list",
+        "sagas retry",
         "sagas show",
+        "sagas signal",
+        "sagas skip",
         "schemas list",
         "status",
         "subscriptions list",

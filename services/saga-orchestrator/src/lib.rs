@@ -1,14 +1,17 @@
-//! The sagas of this house, and the queries that show them. Document ingestion is the first.
+//! The sagas of this house, the queries that show them, and the operators' desk that repairs them. Document ingestion is the first.
 
+mod docs;
 mod ingestion;
+mod readable;
 mod routes;
 
 pub use ingestion::{Ingestion, IngestionState};
+pub use readable::read;
 
 use std::time::Duration;
 
 use tidewire::config::Config;
-use tidewire::saga::{InvalidDefinition, Policy, Saga, SagaQuery, SagaRunner};
+use tidewire::saga::{InvalidDefinition, Policy, Saga, SagaDesk, SagaQuery, SagaRunner};
 use tidewire::telemetry::metrics;
 use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +26,9 @@ const GAUGES_EVERY: Duration = Duration::from_secs(15);
 pub fn service(ports: &Ports, config: &Config) -> Result<Service, InvalidDefinition> {
     let ingestion = SagaRunner::new(Ingestion::new(policy(config)))?;
     let query = SagaQuery::new(ports.store.clone());
-    let routes = routes::router(query.clone());
-    let service = Service::new("saga-orchestrator").handler(ingestion).routes(routes);
+    let desk = SagaDesk::new(ports, SOURCE).with(&ingestion);
+    let routes = routes::router(query.clone(), desk);
+    let service = Service::new("saga-orchestrator").handler(ingestion).routes(routes).documented(docs::docs());
     Ok(service.background("saga-gauges", move |stop| gauges(query, stop)))
 }
 

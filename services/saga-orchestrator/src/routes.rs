@@ -1,15 +1,19 @@
-//! The HTTP routes that show sagas.
+//! The HTTP routes of sagas: those that show them, and the operators' [`desk`].
+
+pub(crate) mod desk;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use tidewire::http::{Json, Page, PageQuery, Problem};
-use tidewire::saga::{SagaFilter, SagaQuery, SagaSummary, SagaView, Status};
+use tidewire::saga::{SagaDesk, SagaFilter, SagaQuery, SagaSummary, SagaView, Status};
 use uuid::Uuid;
 
-pub(crate) fn router(query: SagaQuery) -> Router {
-    Router::new().route("/v1/sagas", get(list)).route("/v1/sagas/{id}", get(show)).with_state(query)
+pub(crate) fn router(query: SagaQuery, desk: SagaDesk) -> Router {
+    let shown = Router::new().route("/v1/sagas", get(list)).route("/v1/sagas/{id}", get(show)).with_state(query);
+    let started = Router::new().route("/v1/sagas", post(desk::start)).with_state(desk.clone());
+    shown.merge(started).merge(desk::router(desk))
 }
 
 /// Which sagas.
@@ -77,10 +81,12 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Default::default(), 1));
         let store = SqliteStore::open(SqliteOptions::new(dir.path()), clock.clone()).await.unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let router = router(SagaQuery::new(store.clone()));
+        let runner = SagaRunner::new(Ingestion::new(Policy::default())).unwrap();
+        let broker = Arc::new(tidewire::testing::NoBroker);
+        let ports = tidewire::Ports { store: store.clone(), broker, clock: clock.clone() };
+        let router = router(SagaQuery::new(store.clone()), SagaDesk::new(&ports, crate::SOURCE).with(&runner));
         assert_eq!(get(&router, "/v1/sagas").await, (StatusCode::OK, json!({"items": [], "cursor": null})));
 
-        let runner = SagaRunner::new(Ingestion::new(Policy::default())).unwrap();
         let submitted: DocumentSubmitted = serde_json::from_value(json!({
             "document_id": "7", "workspace": "w", "media_type": "text/plain", "bytes": 1, "sha256": "00", "original": "o"
         }))

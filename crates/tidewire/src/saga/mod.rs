@@ -1,6 +1,8 @@
-//! Sagas at run time: the runner that advances them, the participants that carry out their steps, and the
-//! queries that show them.
+//! Sagas at run time: the runner that advances them, the participants that carry out their steps, the queries that
+//! show them, and the desk at which operators start, signal and repair them.
 
+mod desk;
+mod line;
 mod participant;
 mod query;
 mod runner;
@@ -8,8 +10,9 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use desk::{By, Decision, DeskError, SagaDesk, Signalled, Started};
 pub use participant::{Part, Participant, Reversible};
-pub use query::{SagaFilter, SagaPage, SagaQuery, SagaSummary, SagaView, StepView};
-pub use runner::SagaRunner;
+pub use query::{EntryView, SagaFilter, SagaPage, SagaQuery, SagaSummary, SagaView, StepView};
+pub use runner::{NotOlder, SagaRunner};
 /// The definition of sagas.
 pub use tidewire_core::saga::*;

@@ -1,11 +1,12 @@
 //! Looking at sagas: lists, and everything about one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use tidewire_core::saga::history::Entry;
+use tidewire_core::saga::history::{Entry, What};
 use tidewire_core::saga::log::{Due, Then};
 use tidewire_core::saga::{Failure, SagaLog, Status, StepLog, StepStatus};
 use tidewire_core::store::DocumentQuery;
@@ -75,6 +76,8 @@ pub struct SagaView {
     /// At a glance.
     #[serde(flatten)]
     pub summary: SagaSummary,
+    /// Rises with every change. An order names the revision it was decided upon.
+    pub revision: u64,
     /// From its start to its last change, in seconds.
     pub seconds: f64,
     /// The version of its definition.
@@ -101,11 +104,25 @@ pub struct SagaView {
     /// Its steps, in the order they were asked for.
     pub steps: Vec<StepView>,
     /// How it came to this, oldest first.
-    pub history: Vec<Entry>,
+    pub history: Vec<EntryView>,
     /// Entries that the history had no room for.
     pub history_dropped: u32,
     /// Inputs that meant nothing.
     pub ignored: u32,
+    /// When its timer fires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<DateTime<Utc>>,
+}
+
+/// One thing that happened to a saga.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EntryView {
+    /// What, when, to which step.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// How long after the request that it ends, in seconds: where it is an answer, or the end of a wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// A step of a saga.
@@ -162,7 +179,7 @@ impl SagaQuery {
         };
         let log: SagaLog<Value> = serde_json::from_slice(&document.value)
             .map_err(|error| StoreError::Corrupt(format!("saga `{id}` cannot be read: {error}")))?;
-        Ok(Some(SagaView::of(log)))
+        Ok(Some(SagaView::of(log, document.revision)))
     }
 
     /// How many sagas there are of each status.
@@ -315,9 +332,10 @@ impl SagaSummary {
 }
 
 impl SagaView {
-    fn of(log: SagaLog<Value>) -> Self {
+    fn of(log: SagaLog<Value>, revision: u64) -> Self {
         Self {
             summary: SagaSummary::of(&log),
+            revision,
             seconds: seconds(log.started_at, log.updated_at),
             definition: log.definition,
             fingerprint: log.fingerprint,
@@ -329,11 +347,33 @@ impl SagaView {
             waiting: log.stall.map(|stall| stall.waiting.len()),
             state: log.state,
             steps: log.steps.into_iter().map(StepView::of).collect(),
-            history: log.history.entries,
+            history: timed(log.history.entries),
             history_dropped: log.history.dropped,
             ignored: log.ignored,
+            timer: log.timer,
         }
     }
+}
+
+/// Entries with the time since the request they answer.
+fn timed(entries: Vec<Entry>) -> Vec<EntryView> {
+    let mut asked: HashMap<(String, bool), DateTime<Utc>> = HashMap::new();
+    let view = |entry: Entry| {
+        let undo = matches!(entry.what, What::UndoRequested | What::Undone | What::UndoFailed);
+        let at = entry.step.clone().map(|step| (step, undo));
+        let since = match entry.what {
+            What::Requested | What::UndoRequested | What::Waiting => {
+                at.map(|at| asked.insert(at, entry.at));
+                None
+            }
+            What::Done | What::Failed | What::Unknown | What::Undone | What::UndoFailed | What::Skipped => {
+                at.and_then(|at| asked.get(&at).copied())
+            }
+            _ => None,
+        };
+        EntryView { seconds: since.map(|since| seconds(since, entry.at)), entry }
+    };
+    entries.into_iter().map(view).collect()
 }
 
 impl StepView {

@@ -1,6 +1,7 @@
 //! The runner: a handler that advances the sagas of one definition.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,11 +10,12 @@ use serde_json::Value;
 use tidewire_core::handler::{Kind, Run};
 use tidewire_core::saga::stall::{StallError, Stored, stall};
 use tidewire_core::saga::{Advanced, Definition, Input, InvalidDefinition, Saga, SagaLog, SagaRef, Status, TimerWish};
-use tidewire_core::{Consumer, Context, Envelope, Handler, HandlerError, Key, Timer};
+use tidewire_core::{Consumer, Context, Envelope, EventType, Handler, HandlerError, Key, Timer};
 use uuid::Uuid;
 
 use crate::telemetry::metrics;
 
+use super::line::{Line, Moved};
 use super::stored::{COLLECTION, INDEX, Listed, index_id, place};
 
 /// When a stalled saga is looked at again: it waits for another build, which comes with a deployment.
@@ -23,10 +25,30 @@ const STALL_RECHECK: TimeDelta = TimeDelta::minutes(5);
 /// passes. A transition is one commit: the saga's new log, guarded by its revision, the requests it sends, its
 /// timer, and the inbox mark of what caused it. So each input moves a saga once, and no request is lost.
 ///
-/// Its consumer name is `saga.<name>`. Sagas of a definition that this build does not know are *stalled*: what
-/// arrives for them is kept with them, and a build that knows them goes on.
+/// Its consumer name is `saga.<name>`. New instances begin with its definition; one that an [older](Self::older) one
+/// began goes on with that, if it is in this build, or is [taken over](Saga::take_over). Sagas of a definition that this
+/// build does not know are *stalled*: what arrives for them is kept with them, and a build that knows them goes on.
 pub struct SagaRunner<G: Saga> {
-    definition: Definition<G>,
+    definition: Arc<Definition<G>>,
+    older: Vec<Arc<dyn Line>>,
+}
+
+/// Why a runner cannot be had. A defect of the program: refuse to start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOlder {
+    /// Its definition makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidDefinition),
+    /// It is another saga, or not an older one.
+    #[error("definition {definition} of `{saga}` is no older one of `{newest}`")]
+    Other {
+        /// Its name.
+        saga: &'static str,
+        /// Its version.
+        definition: u16,
+        /// The saga it was to be an older one of.
+        newest: &'static str,
+    },
 }
 
 /// What is stored of any saga, whoever wrote it.
@@ -41,12 +63,38 @@ struct Head {
 impl<G: Saga> SagaRunner<G> {
     /// A runner, if the definition makes sense.
     pub fn new(saga: G) -> Result<Self, InvalidDefinition> {
-        Ok(Self { definition: Definition::new(saga)? })
+        Ok(Self { definition: Arc::new(Definition::new(saga)?), older: Vec::new() })
+    }
+
+    /// With an older definition of the same saga, for the instances that it began. Keep it until no instance is left:
+    /// `tidewire sagas list` shows them.
+    pub fn older<O: Saga>(mut self, saga: O) -> Result<Self, NotOlder> {
+        if O::NAME != G::NAME || O::DEFINITION >= G::DEFINITION {
+            return Err(NotOlder::Other { saga: O::NAME, definition: O::DEFINITION, newest: G::NAME });
+        }
+        self.older.push(Arc::new(Definition::new(saga)?));
+        Ok(self)
     }
 
     /// The name of its consumer: `saga.<name>`.
     pub fn consumer_name() -> String {
-        format!("saga.{}", G::NAME)
+        consumer_name(G::NAME)
+    }
+
+    /// Its definitions, without their types.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Arc<dyn Line>> + '_ {
+        let newest: Arc<dyn Line> = self.definition.clone();
+        std::iter::once(newest).chain(self.older.iter().cloned())
+    }
+
+    /// The older definition that an instance was begun with.
+    fn older_of(&self, raw: &Value) -> Option<&Arc<dyn Line>> {
+        if self.older.is_empty() {
+            return None;
+        }
+        let definition = u16::try_from(raw["definition"].as_u64()?).ok()?;
+        let fingerprint = raw["fingerprint"].as_str()?;
+        self.older.iter().find(|line| line.is_pinned(definition, fingerprint))
     }
 
     async fn start(&self, id: Uuid, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
@@ -61,6 +109,13 @@ impl<G: Saga> SagaRunner<G> {
 
     fn advance(&self, raw: Value, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let now = cx.now();
+        if let Some(line) = self.older_of(&raw) {
+            return match line.advance(&raw, input, now).map_err(refused)? {
+                Moved::Known(before, advanced) => keep(advanced, Some(before), cx),
+                Moved::Unknown(reason) => keep_stalled(raw, &reason, input, cx),
+                Moved::Foreign => Ok(()),
+            };
+        }
         match self.definition.read(&raw).map_err(refused)? {
             Some(Stored::Known(log)) => {
                 let before = log.status;
@@ -81,7 +136,9 @@ impl<G: Saga> SagaRunner<G> {
 impl<G: Saga> Handler for SagaRunner<G> {
     fn consumer(&self) -> Consumer {
         // It only computes: transitions of many sagas share one look-up and one commit.
-        Consumer { kind: Kind::Saga, run: Run::Batch, ..Consumer::new(Self::consumer_name(), self.definition.types()) }
+        let types: BTreeSet<EventType> = self.lines().flat_map(|line| line.types()).collect();
+        let types = types.into_iter().collect();
+        Consumer { kind: Kind::Saga, run: Run::Batch, ..Consumer::new(Self::consumer_name(), types) }
     }
 
     async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
@@ -116,12 +173,21 @@ impl<G: Saga> Handler for SagaRunner<G> {
     }
 }
 
+/// The consumer of the sagas called `saga`.
+pub(super) fn consumer_name(saga: &str) -> String {
+    format!("saga.{saga}")
+}
+
 async fn load(id: Uuid, cx: &mut Context<'_>) -> Result<Option<Value>, HandlerError> {
     cx.get(COLLECTION, &id.to_string()).await
 }
 
 /// Puts a transition into the commit. `before` is the status the saga was stored with.
-fn keep<S: Serialize>(advanced: Advanced<S>, before: Option<Status>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+pub(super) fn keep<S: Serialize>(
+    advanced: Advanced<S>,
+    before: Option<Status>,
+    cx: &mut Context<'_>,
+) -> Result<(), HandlerError> {
     let Advanced { log, drafts, timer, ignored: _ } = advanced;
     let SagaLog { id, saga, key, status, started_at, .. } = &log;
     let id = id.to_string();

@@ -132,7 +132,8 @@ async fn an_undo_that_overtakes_its_step_refuses_it() {
     assert_eq!(check(&house, "overtaken", id).await, Status::Undone);
     let refusals = house.emitted("hotel.failed").await;
     assert_eq!(refusals.len(), 2, "one for each late request");
-    let ignored = house.view(id).await.history.iter().filter(|entry| entry.reason.as_deref() == Some("late")).count();
+    let ignored =
+        house.view(id).await.history.iter().filter(|view| view.entry.reason.as_deref() == Some("late")).count();
     assert_eq!(ignored, 2);
 }
 
@@ -227,5 +228,5 @@ async fn lists_are_in_order_filtered_and_paged() {
     let view = house.view(started[1].parse().unwrap()).await;
     let json = serde_json::to_value(&view).unwrap();
     assert_eq!((&json["type"], &json["status"]), (&"trip".into(), &"completed".into()));
-    assert_eq!((view.steps.len(), view.history[0].at <= house.clock.now()), (4, true));
+    assert_eq!((view.steps.len(), view.history[0].entry.at <= house.clock.now()), (4, true));
 }
