@@ -7,6 +7,7 @@
 
 mod batches;
 mod failure;
+pub(crate) mod pauses;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -19,16 +20,20 @@ use futures::StreamExt;
 use tidewire_core::broker::{Pulse, Subscribe};
 use tidewire_core::handler::Run;
 use tidewire_core::{
-    Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, ReadAhead, Store,
-    StoreError, Subscription,
+    Backoff, BrokerError, Commit, Committed, Consumer, Delivery, Envelope, Handler, Key, Mark, Park, Store, StoreError,
+    Subscription,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::ports::Ports;
+use crate::replay::Tenure;
 use crate::telemetry::metrics;
 
 pub use failure::Failure;
+pub use pauses::Paused;
+use pauses::Pauses;
+use run::Ahead;
 
 /// How a consume loop behaves; see `consume.*` and `broker.*` in the configuration.
 #[derive(Clone, Debug)]
@@ -79,6 +84,10 @@ pub struct ConsumeLoop {
     pub(crate) consumer: Consumer,
     pub(crate) source: String,
     pub(crate) options: ConsumeOptions,
+    /// Of projections: what keeps them from writing a generation that is no longer the live one.
+    pub(crate) tenure: Option<Tenure>,
+    /// Who is paused; nobody is, where nobody is asked.
+    pauses: Option<Pauses>,
     /// Turns of handlers: so many keys at once.
     handlers: Semaphore,
     /// Events this loop handed back without having run them, or for reasons that are not theirs.
@@ -105,17 +114,34 @@ impl ConsumeLoop {
         let handlers = Semaphore::new(consumer.concurrency.unwrap_or(options.concurrency).max(1));
         let source = source.to_owned();
         let (untouched, troubled) = (Mutex::default(), Mutex::default());
-        Self { ports: ports.clone(), handler, consumer, source, options, handlers, untouched, troubled }
+        let tenure = Tenure::of(&consumer);
+        Self {
+            ports: ports.clone(),
+            handler,
+            consumer,
+            source,
+            options,
+            tenure,
+            pauses: None,
+            handlers,
+            untouched,
+            troubled,
+        }
+    }
+
+    /// One that stops while its consumer is paused.
+    pub(crate) fn obeying(self, pauses: &Pauses) -> Self {
+        Self { pauses: Some(pauses.clone()), ..self }
     }
 
     /// Runs until `stop`, then finishes what is in hand. Outages of the store or the broker are waited out.
     pub async fn run(self, stop: CancellationToken) {
         let mut outage = 0;
-        while !stop.is_cancelled() {
+        while self.is_due(&stop).await {
             match self.join().await {
                 Ok(mut subscription) => {
                     outage = 0;
-                    if let Err(error) = self.serve(subscription.as_mut(), &stop).await {
+                    if let Err(error) = self.serve_until_paused(subscription.as_mut(), &stop).await {
                         tracing::warn!(consumer = self.consumer.name, code = error.code(), %error, "the subscription broke; joining again");
                     }
                 }
@@ -125,6 +151,37 @@ impl ConsumeLoop {
             }
             outage += 1;
             self.pause(outage, &stop).await;
+        }
+    }
+
+    /// Waits while the consumer is paused. `false`: told to stop.
+    async fn is_due(&self, stop: &CancellationToken) -> bool {
+        if let Some(pauses) = &self.pauses {
+            let _ = stop.run_until_cancelled(pauses.until_free(&self.consumer.name)).await;
+        }
+        !stop.is_cancelled()
+    }
+
+    /// [`ConsumeLoop::serve`], which a pause ends like a stop: what is in hand is finished.
+    async fn serve_until_paused(
+        &self,
+        subscription: &mut dyn Subscription,
+        stop: &CancellationToken,
+    ) -> Result<(), BrokerError> {
+        let Some(pauses) = &self.pauses else { return self.serve(subscription, stop).await };
+        let turn = stop.child_token();
+        let paused = async {
+            pauses.until_paused(&self.consumer.name).await;
+            tracing::info!(
+                consumer = self.consumer.name,
+                "paused: what is in hand is finished, and nothing more taken"
+            );
+            turn.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            served = self.serve(subscription, &turn) => served,
+            () = paused => Ok(()),
         }
     }
 
@@ -139,7 +196,7 @@ impl ConsumeLoop {
     }
 
     /// Runs what is new: `ahead` is what was read ahead for the first keys.
-    async fn sort_and_run(&self, fresh: Fresh, ahead: Option<ReadAhead>, stop: &CancellationToken) {
+    async fn sort_and_run(&self, fresh: Fresh, ahead: Option<Ahead>, stop: &CancellationToken) {
         let mut runs: Vec<Vec<Delivery>> = Vec::new();
         let mut suspects: Vec<Vec<Suspected>> = Vec::new();
         for run in by_key(fresh.deliveries) {
@@ -271,6 +328,7 @@ impl ConsumeLoop {
                 reason: "an earlier event of the same key is parked".into(),
                 attempts: 0,
                 follower: true,
+                place: None,
             })
             .collect();
         let count = parks.len();
@@ -320,6 +378,10 @@ impl ConsumeLoop {
                     self.pause(outage, stop).await;
                 }
                 Err(StoreError::Conflict(_)) => return None,
+                Err(StoreError::Fenced { .. }) if self.tenure.is_some() => {
+                    self.lost();
+                    return None;
+                }
                 Err(error) => {
                     tracing::error!(consumer = self.consumer.name, code = error.code(), %error, "the store refuses");
                     self.pause(outage + 1, stop).await;

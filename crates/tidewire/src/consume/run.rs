@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use tidewire_core::failpoint::{self, Asked};
 use tidewire_core::handler::Kind;
-use tidewire_core::{Committed, Delivery, Envelope, HandlerError, Key, Mark, ReadAhead, Seen, StoreError, Unit};
+use tidewire_core::{Committed, Delivery, Envelope, Fence, HandlerError, Key, Mark, ReadAhead, Seen, StoreError, Unit};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
@@ -16,6 +16,17 @@ use crate::telemetry::metrics;
 
 /// How often a run is done again at once after losing a race, before its events are handed back.
 const MAX_CONFLICTS: u32 = 20;
+
+/// How soon events come again whose generation was swapped under them.
+const AFTER_SWAP: Duration = Duration::from_millis(50);
+
+/// What was read ahead of several runs, and under which epoch of the projection's lease: of another one, it may be of
+/// another generation.
+#[derive(Clone)]
+pub(super) struct Ahead {
+    read: ReadAhead,
+    epoch: Option<u64>,
+}
 
 /// What handling came to, before the commit.
 struct Handled {
@@ -34,7 +45,7 @@ impl ConsumeLoop {
         &self,
         deliveries: Vec<Delivery>,
         starts: Option<u32>,
-        mut ahead: Option<ReadAhead>,
+        mut ahead: Option<Ahead>,
         stop: &CancellationToken,
     ) -> bool {
         let mut waiting = VecDeque::from([deliveries]);
@@ -44,9 +55,19 @@ impl ConsumeLoop {
             if run.is_empty() {
                 continue;
             }
-            let Handled { unit, done, failed, behind } = self.handle_all(run, ahead.take()).await;
+            let fence = match self.fence().await {
+                Ok(fence) => fence,
+                Err(error) => {
+                    all_done = false;
+                    self.commit_failed(run, error, starts, stop).await;
+                    continue;
+                }
+            };
+            let epoch = fence.as_ref().map(|fence| fence.epoch);
+            let ahead = ahead.take().filter(|ahead| ahead.epoch == epoch).map(|ahead| ahead.read);
+            let Handled { unit, done, failed, behind } = self.handle_all(run, ahead).await;
             all_done &= failed.is_empty();
-            match self.commit(unit, &done).await {
+            match self.commit(unit, &done, fence).await {
                 Ok(Committed::Applied { .. }) => {
                     metrics::handled(&self.consumer.name, done.len() as u64);
                     done.into_iter().for_each(Delivery::ack);
@@ -65,6 +86,11 @@ impl ConsumeLoop {
                     } else {
                         waiting.push_front(done);
                     }
+                }
+                Err(StoreError::Fenced { .. }) if self.tenure.is_some() => {
+                    all_done = false;
+                    self.lost();
+                    self.hand_back(done, AFTER_SWAP);
                 }
                 // One event's wish spoils the commit: run them one by one to find out whose.
                 Err(StoreError::Invalid(_)) if done.len() > 1 => {
@@ -132,10 +158,27 @@ impl ConsumeLoop {
 
     /// Lets the handler read with one look-up what several runs need. `None` where it cannot: then each run
     /// reads for itself.
-    pub(super) async fn read_ahead(&self, deliveries: Vec<&Delivery>) -> Option<ReadAhead> {
+    pub(super) async fn read_ahead(&self, deliveries: Vec<&Delivery>) -> Option<Ahead> {
+        let epoch = self.fence().await.ok()?.map(|fence| fence.epoch);
         let events: Vec<&Envelope> = deliveries.into_iter().map(|delivery| &delivery.envelope).collect();
         let mut unit = self.unit();
-        self.prepare(&events, &mut unit).await.then(|| unit.into_read_ahead())
+        self.prepare(&events, &mut unit).await.then(|| Ahead { read: unit.into_read_ahead(), epoch })
+    }
+
+    /// What commits of a projection carry, so that none of them lands in a generation that was swapped meanwhile. To be
+    /// asked for before anything is read.
+    pub(crate) async fn fence(&self) -> Result<Option<Fence>, StoreError> {
+        match &self.tenure {
+            Some(tenure) => tenure.fence(self.store().as_ref()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A fence of ours was refused.
+    pub(crate) fn lost(&self) {
+        if let Some(tenure) = &self.tenure {
+            tenure.lost();
+        }
     }
 
     async fn prepare(&self, events: &[&Envelope], unit: &mut Unit) -> bool {
@@ -208,11 +251,12 @@ impl ConsumeLoop {
         }
     }
 
-    async fn commit(&self, unit: Unit, done: &[Delivery]) -> Result<Committed, StoreError> {
+    async fn commit(&self, unit: Unit, done: &[Delivery], fence: Option<Fence>) -> Result<Committed, StoreError> {
         if done.is_empty() {
             return Ok(Committed::Applied { last: tidewire_core::Position(0) });
         }
         let mut commit = unit.into_commit();
+        commit.fence = fence;
         commit.seen = done
             .iter()
             .map(|delivery| Seen { consumer: self.consumer.name.clone(), mark: Mark::of(&delivery.envelope) })

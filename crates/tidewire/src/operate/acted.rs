@@ -165,7 +165,13 @@ impl Acted {
 
     /// The event as a part of a commit. Also logged: whoever watches the log sees it without asking.
     pub fn append(&self, clock: &dyn Clock) -> Append {
-        tracing::info!(actor = self.actor, verb = self.verb, target = self.target, reason = self.reason, "an operator acts");
+        tracing::info!(
+            actor = self.actor,
+            verb = self.verb,
+            target = self.target,
+            reason = self.reason,
+            "an operator acts"
+        );
         let event = self.draft().seal(clock, SOURCE, self.cause.as_ref());
         Append { key: event.key.clone(), expect: Expect::Any, events: vec![event] }
     }

@@ -60,7 +60,7 @@ impl Operator {
         let first = self.ports.store.info().await?.first;
         let mut audit = Audit { head, ..Audit::default() };
         self.audit_consumers(&mut audit).await?;
-        let readers = self.readers();
+        let readers = self.readers().await?;
         let after = Position(first.0.saturating_sub(1));
         let scope = Scope { after, until: head, buckets: None, trusts_oldest: true };
         let mut comparison = Comparison::new(&self.ports, &readers, self.retention(), scope);
@@ -81,7 +81,7 @@ impl Operator {
 
     async fn audit_consumers(&self, audit: &mut Audit) -> Result<(), OperateError> {
         let parked: HashMap<String, u64> = self.ports.store.parked_counts().await?.into_iter().collect();
-        for consumer in self.readers() {
+        for consumer in self.readers().await? {
             let store = &self.ports.store;
             let unhandled = store.unhandled(&consumer.name, &consumer.names(), audit.head, MAX_UNHANDLED).await?;
             audit.consumers.push(AuditedConsumer {

@@ -2,17 +2,32 @@
 //! the HTTP surface and the command line alike.
 
 mod acted;
+mod amend;
 mod audit;
+#[cfg(test)]
+mod desk_tests;
+mod effects;
+mod parked;
+mod pause;
 mod reconcile;
+mod redrive;
 mod retire;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod why;
 
 pub use acted::{Acted, Actor, OPERATOR_ACTED, TIDEWIRE_ACTOR};
+pub use amend::{Dropped, EDITED_FROM, Edited};
 pub use audit::{Audit, AuditedConsumer};
+pub use effects::MAX_RETRIED;
+pub use parked::{ParkedGroup, ParkedGroups, ParkedSelection, Tried};
+pub(crate) use redrive::redrive_one;
+pub use redrive::{Redrive, RedriveReport, Redriven};
 pub use retire::{Folded, Hold, Retirement};
+pub use why::{EffectRow, Node, Outcome, SagaPart, Why, Word};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -20,21 +35,20 @@ use serde::Serialize;
 use tidewire_core::broker::{Extent, Features, Lag};
 use tidewire_core::handler::{Consumer, Kind};
 use tidewire_core::store::{Parked, ParkedQuery, StoreInfo};
-use tidewire_core::{BrokerError, Commit, Committed, Handler, Key, Mark, Position, Seen, StoreError, Unit, Unpark};
+use tidewire_core::{BrokerError, Position, StoreError};
 
-use crate::consume::{ConsumeLoop, ConsumeOptions};
+use crate::consume::{ConsumeLoop, ConsumeOptions, Paused, pauses};
 use crate::ports::Ports;
 use crate::reconcile::CompareError;
 use crate::relay::{Relay, RelayOptions};
-
-/// How often a redrive is done again at once after losing a race.
-const MAX_CONFLICTS: u32 = 20;
+use crate::roster::{Directory, Enrolled};
 
 /// The operators' view of a set of handlers on their ports.
 #[derive(Clone)]
 pub struct Operator {
     ports: Ports,
-    handlers: Arc<Vec<(Arc<dyn Handler>, String)>>,
+    handlers: Arc<Vec<Enrolled>>,
+    directory: Option<Arc<dyn Directory>>,
     options: ConsumeOptions,
     relays: Arc<Vec<RelayOptions>>,
     folded: Arc<Vec<Folded>>,
@@ -57,6 +71,27 @@ pub enum OperateError {
         /// The names there are.
         known: String,
     },
+    /// Somebody else is at work on the parked events of this consumer. Try again when he is done.
+    #[error("somebody else is at work on the parked events of `{consumer}`; try again when he is done")]
+    Busy {
+        /// The consumer.
+        consumer: String,
+    },
+    /// Nothing is parked under this number.
+    #[error("nothing is parked under {ordinal}")]
+    NotParked {
+        /// The number.
+        ordinal: u64,
+    },
+    /// The parked event was redriven, edited or dropped meanwhile.
+    #[error("what was parked under {ordinal} was redriven, edited or dropped meanwhile")]
+    Changed {
+        /// The number.
+        ordinal: u64,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
     /// The relay could not do what it was asked, or another request came in between.
     #[error("{reason}")]
     Relay {
@@ -83,6 +118,10 @@ impl OperateError {
             Self::Store(error) => error.code(),
             Self::Broker(error) => error.code(),
             Self::NoConsumer { .. } => "consumer.not_found",
+            Self::Busy { .. } => "parked.busy",
+            Self::NotParked { .. } => "http.not_found",
+            Self::Changed { .. } => "parked.changed",
+            Self::Invalid(_) => "http.invalid",
             Self::Relay { code, .. } => code,
         }
     }
@@ -127,8 +166,11 @@ pub struct ConsumerRow {
     pub name: String,
     /// What sort of handler it is.
     pub kind: Kind,
-    /// The types it reads.
+    /// The types it reads, each with the newest version it knows.
     pub types: Vec<String>,
+    /// Where in the data it looks, by the name of a type; of a type that is not here it reads everything.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<String, Vec<String>>,
     /// Events handled so far.
     pub handled: u64,
     /// Events the broker has yet to see acknowledged.
@@ -141,30 +183,25 @@ pub struct ConsumerRow {
     pub parked: u64,
     /// Processes that consume now.
     pub members: u32,
-}
-
-/// What became of one parked event.
-#[derive(Clone, Debug, Serialize)]
-pub struct Redriven {
-    /// The event.
-    pub id: String,
-    /// Its key.
-    pub key: Key,
-    /// Its number among the parked.
-    pub ordinal: u64,
-    /// Handled now, or already.
-    pub handled: bool,
-    /// Why not, if not. The event stays parked, and what follows on its key with it.
-    pub error: Option<String>,
+    /// Since when and why it is paused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 impl Operator {
     /// An operator over `handlers`, each with the source its events are emitted as.
-    pub fn new(ports: &Ports, handlers: Vec<(Arc<dyn Handler>, String)>, options: ConsumeOptions) -> Self {
+    pub fn new(ports: &Ports, handlers: Vec<Enrolled>, options: ConsumeOptions) -> Self {
         let readers = handlers.iter().map(|(handler, _)| handler.consumer()).collect();
         let relays = vec![RelayOptions { readers, ..RelayOptions::default() }];
         let folded = Arc::default();
-        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, relays: Arc::new(relays), folded }
+        let handlers = Arc::new(handlers);
+        Self { ports: ports.clone(), handlers, directory: None, options, relays: Arc::new(relays), folded }
+    }
+
+    /// With consumers that come and go beside those of the build.
+    pub fn with_directory(mut self, directory: Arc<dyn Directory>) -> Self {
+        self.directory = Some(directory);
+        self
     }
 
     /// With the relays that run on these ports, one for each shard. Otherwise it is one, as by default.
@@ -177,8 +214,17 @@ impl Operator {
         self.relays.iter().map(|options| Relay::new(&self.ports, options.clone()))
     }
 
-    fn readers(&self) -> Vec<Consumer> {
-        self.handlers.iter().map(|(handler, _)| handler.consumer()).collect()
+    /// Every consumer there is now.
+    async fn enrolled(&self) -> Result<Vec<Enrolled>, StoreError> {
+        let mut all = self.handlers.to_vec();
+        if let Some(directory) = &self.directory {
+            all.extend(directory.enrolled().await?);
+        }
+        Ok(all)
+    }
+
+    async fn readers(&self) -> Result<Vec<Consumer>, StoreError> {
+        Ok(self.enrolled().await?.iter().map(|(handler, _)| handler.consumer()).collect())
     }
 
     /// How long the broker keeps events.
@@ -195,12 +241,7 @@ impl Operator {
     pub async fn status(&self) -> Result<Status, OperateError> {
         let consumers = self.consumers().await?;
         let store = self.ports.store.info().await?;
-        let mut relays = Vec::new();
-        for relay in self.relays() {
-            let position = relay.position().await?;
-            let behind = store.head.0.saturating_sub(position.0);
-            relays.push(RelayRow { shard: relay.shard(), position, behind });
-        }
+        let relays = self.relays_at().await?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             time: self.ports.clock.now(),
@@ -213,24 +254,39 @@ impl Operator {
         })
     }
 
-    /// Every consumer of this build, in the order of names.
+    /// Every shard of the relay.
+    pub async fn relays_at(&self) -> Result<Vec<RelayRow>, OperateError> {
+        let head = self.ports.store.head().await?;
+        let mut relays = Vec::new();
+        for relay in self.relays() {
+            let position = relay.position().await?;
+            let behind = head.0.saturating_sub(position.0);
+            relays.push(RelayRow { shard: relay.shard(), position, behind });
+        }
+        Ok(relays)
+    }
+
+    /// Every consumer, in the order of names: those of this build, and those that come and go.
     pub async fn consumers(&self) -> Result<Vec<ConsumerRow>, OperateError> {
         let lag: HashMap<String, Lag> =
             self.ports.broker.lag().await?.into_iter().map(|lag| (lag.group.clone(), lag)).collect();
         let parked: HashMap<String, u64> = self.ports.store.parked_counts().await?.into_iter().collect();
-        let mut rows = Vec::with_capacity(self.handlers.len());
-        for (handler, _) in self.handlers.iter() {
-            let consumer = handler.consumer();
+        let mut paused = pauses::paused(self.ports.store.as_ref()).await?;
+        let readers = self.readers().await?;
+        let mut rows = Vec::with_capacity(readers.len());
+        for consumer in readers {
             let lag = lag.get(&consumer.name);
             rows.push(ConsumerRow {
                 kind: consumer.kind,
                 types: consumer.types.iter().map(ToString::to_string).collect(),
+                places: consumer.places.clone(),
                 handled: self.ports.store.handled(&consumer.name).await?,
                 pending: lag.map_or(0, |lag| lag.pending),
                 in_flight: lag.map_or(0, |lag| lag.in_flight),
                 retrying: lag.map_or(0, |lag| lag.retrying),
                 parked: parked.get(&consumer.name).copied().unwrap_or_default(),
                 members: lag.map_or(0, |lag| lag.members),
+                paused: paused.remove(&consumer.name),
                 name: consumer.name,
             });
         }
@@ -243,82 +299,13 @@ impl Operator {
         Ok(self.ports.store.parked(query).await?)
     }
 
-    /// Runs the handler of `consumer` again for parked events (of one key, or of all), at most `limit`, each
-    /// key in order. A key whose event fails again stays parked from that event on. Other consumers see nothing.
-    pub async fn redrive(
-        &self,
-        consumer: &str,
-        key: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Redriven>, OperateError> {
-        let runner = self.runner(consumer)?;
-        let mut outcomes = Vec::new();
-        let mut failed: HashSet<Key> = HashSet::new();
-        let mut query = ParkedQuery { consumer: Some(consumer.into()), key: key.cloned(), after: 0, limit: 100 };
-        loop {
-            let page = self.ports.store.parked(&query).await?;
-            let Some(last) = page.last() else { return Ok(outcomes) };
-            query.after = last.ordinal;
-            for parked in page {
-                if outcomes.len() >= limit {
-                    return Ok(outcomes);
-                }
-                if failed.contains(&parked.envelope.key) {
-                    continue;
-                }
-                let error = redrive_one(&self.ports, &runner, &parked).await?;
-                if error.is_some() {
-                    failed.insert(parked.envelope.key.clone());
-                }
-                outcomes.push(Redriven {
-                    id: parked.envelope.id,
-                    key: parked.envelope.key,
-                    ordinal: parked.ordinal,
-                    handled: error.is_none(),
-                    error,
-                });
-            }
-        }
-    }
-
-    fn runner(&self, consumer: &str) -> Result<ConsumeLoop, OperateError> {
-        let found = self.handlers.iter().find(|(handler, _)| handler.consumer().name == consumer);
+    async fn runner(&self, consumer: &str) -> Result<ConsumeLoop, OperateError> {
+        let all = self.enrolled().await?;
+        let found = all.iter().find(|(handler, _)| handler.consumer().name == consumer);
         let Some((handler, source)) = found else {
-            let known: Vec<String> = self.handlers.iter().map(|(handler, _)| handler.consumer().name).collect();
+            let known: Vec<String> = all.iter().map(|(handler, _)| handler.consumer().name).collect();
             return Err(OperateError::NoConsumer { name: consumer.to_owned(), known: known.join(", ") });
         };
         Ok(ConsumeLoop::new(&self.ports, handler.clone(), source, self.options.clone()))
     }
-}
-
-/// Handles one parked event and takes it out in the same commit. Answers why it failed, if it did.
-pub(crate) async fn redrive_one(
-    ports: &Ports,
-    runner: &ConsumeLoop,
-    parked: &Parked,
-) -> Result<Option<String>, StoreError> {
-    let consumer = &runner.consumer.name;
-    let unpark = Unpark { consumer: consumer.clone(), ordinal: parked.ordinal };
-    let mark = Mark::of(&parked.envelope);
-    for _ in 0..=MAX_CONFLICTS {
-        let mut unit = Unit::new(ports.store.clone(), ports.clock.clone(), consumer, &runner.source);
-        if let Err(failure) = runner.handle_one(&mut unit, &parked.envelope, parked.attempts + 1).await {
-            return Ok(Some(failure.error.to_string()));
-        }
-        let mut commit = unit.into_commit();
-        commit.seen.push(Seen { consumer: consumer.clone(), mark: mark.clone() });
-        commit.unpark.push(unpark.clone());
-        match ports.store.commit(commit).await {
-            Ok(Committed::Applied { .. }) => return Ok(None),
-            // Redriven by somebody else, or handled before it was parked: then only the parked row is left.
-            Ok(Committed::Duplicate) => {
-                let leave = Commit { unpark: vec![unpark], ..Commit::default() };
-                return ports.store.commit(leave).await.map(|_| None);
-            }
-            Err(StoreError::Conflict(_)) => {}
-            Err(error @ StoreError::Invalid(_)) => return Ok(Some(error.to_string())),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some("the documents it needs keep changing; try again".into()))
 }

@@ -44,7 +44,7 @@ impl Operator {
             until = Some(until.map_or(position, |until| until.min(position)));
         }
         let until = until.unwrap_or_default();
-        let readers = self.readers();
+        let readers = self.readers().await?;
         let scope = match after {
             Some(after) => Scope { after: after.min(until), until, buckets: None, trusts_oldest: false },
             None => {

@@ -128,7 +128,7 @@ impl Operator {
                 held.push(Hold { by: format!("relay {}", relay.shard()), position: position.max(first) });
             }
         }
-        for consumer in self.readers() {
+        for consumer in self.readers().await? {
             let needed = self.ports.store.unhandled(&consumer.name, &consumer.names(), until, 1).await?;
             if let Some(recorded) = needed.first() {
                 held.push(Hold { by: format!("consumer {}", consumer.name), position: recorded.position });

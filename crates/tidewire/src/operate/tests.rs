@@ -103,14 +103,14 @@ impl Broker for Empty {
     async fn close(&self) {}
 }
 
-struct House {
-    ports: Ports,
-    clock: Arc<ManualClock>,
+pub(super) struct House {
+    pub(super) ports: Ports,
+    pub(super) clock: Arc<ManualClock>,
     _dir: TempDir,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new("2026-11-20T13:14:15Z".parse().unwrap(), 1));
         let store = SqliteStore::open(SqliteOptions::new(dir.path()), clock.clone()).await.unwrap();
@@ -122,7 +122,7 @@ impl House {
         Operator::new(&self.ports, vec![(Arc::new(Reader), "/tests".into())], Default::default())
     }
 
-    async fn commit(&self, commit: Commit) {
+    pub(super) async fn commit(&self, commit: Commit) {
         self.ports.store.commit(commit).await.unwrap();
     }
 
