@@ -2,3 +2,4 @@
 
 mod bindings;
 mod json;
+mod vectors;
