@@ -8,6 +8,8 @@ mod cli;
 mod conformance;
 mod console;
 mod crash;
+mod examples;
+mod edge;
 mod fault;
 mod flow;
 mod foreign;

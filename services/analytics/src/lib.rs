@@ -1,5 +1,6 @@
 //! What people do, and how much of everything happens.
 
+mod docs;
 mod history;
 mod hourly;
 mod routes;
@@ -26,4 +27,5 @@ pub fn service(ports: &Ports, config: &Config) -> Service {
         .projection(History)
         .handler(Hourly)
         .routes(routes::router(Arc::new(routes::Analytics { ports: ports.clone() })))
+        .documented(docs::docs())
 }

@@ -14,7 +14,7 @@ use crate::index::{Index, IndexError};
 use crate::listing::Listing;
 use crate::parts::{Extraction, Indexing, Storage};
 use crate::rebuild::{self, Rebuild};
-use crate::routes::{Desk, routes};
+use crate::routes::{Desk, docs, routes};
 use crate::submit::sweep;
 use crate::tidy::Tidy;
 
@@ -96,5 +96,6 @@ fn assembled(
         .handler(Tidy { objects })
         .projection(Listing)
         .routes(routes(desk))
+        .documented(docs())
         .background("documents.sweep", move |stop| sweep(sweep_ports, sweep_objects, stop)))
 }

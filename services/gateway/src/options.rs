@@ -16,6 +16,12 @@ pub struct Options {
     pub header_timeout: Duration,
     /// Open connections; further ones wait in the listener's backlog.
     pub max_connections: usize,
+    /// Requests at once, live streams aside; further ones are answered 503.
+    pub max_in_flight: usize,
+    /// Requests per second of each caller; 0 is no limit.
+    pub rate_limit: u32,
+    /// Requests of a caller at once, saved up while he asked less.
+    pub rate_burst: u32,
     /// Time for open requests to end after shutdown began; then connections are cut.
     pub drain: Duration,
     /// Whether only this machine's own names are served, because nobody is authenticated: a page elsewhere
@@ -44,6 +50,9 @@ impl Options {
             request_timeout: config.request_timeout,
             header_timeout: config.header_timeout,
             max_connections: config.max_connections,
+            max_in_flight: config.max_in_flight,
+            rate_limit: config.rate_limit,
+            rate_burst: config.rate_burst,
             authenticate: config.auth == HttpAuth::Required,
             tokens: (!config.jwks_url.is_empty()).then(|| Tokens {
                 rules: JwtRules { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() },
@@ -63,6 +72,9 @@ impl Default for Options {
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             max_connections: 10_000,
+            max_in_flight: 512,
+            rate_limit: 500,
+            rate_burst: 1_000,
             drain: Duration::from_secs(10),
             local_names_only: false,
             authenticate: false,

@@ -8,12 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
+use futures::future::join_all;
+use serde_json::{Value, json};
 use tidewire::http::Json;
 use tidewire::telemetry::metrics;
-use tidewire::{Broker, Ports, Store};
+use tidewire::{Broker, BrokerError, Ports, Store, StoreError};
+use tokio::time::Instant;
 
-use crate::health::Health;
+use crate::health::{Condition, Health};
 
 /// How long a dependency may take to answer a probe: kubelets give up after a second by default.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -47,21 +49,87 @@ async fn startupz(State(probed): State<Probed>) -> Response {
 }
 
 /// Ready: the process can take work, which is to say that the store takes commits. A broker that is away is
-/// named, but work is still taken: the log holds it until the broker is back.
+/// named, but work is still taken: the log holds it until the broker is back. Everything else that is watched is
+/// reported with it.
 async fn readyz(State(probed): State<Probed>) -> Response {
-    let store = async { matches!(tokio::time::timeout(PATIENCE, probed.store.ping()).await, Ok(Ok(()))) };
-    let broker = async { matches!(tokio::time::timeout(PATIENCE, probed.broker.lag()).await, Ok(Ok(_))) };
-    let (store, broker) = tokio::join!(store, broker);
+    let (store, broker) = (probed.store.clone(), probed.broker.clone());
+    let store = asked("store", true, async move {
+        store.ping().await.map_or_else(|error| down("store", &error), |()| Condition::Up(None))
+    });
+    let broker = asked("broker", false, async move {
+        broker.lag().await.map_or_else(|error| down("broker", &error), |_| Condition::Up(None))
+    });
+    let others = probed.health.checks().into_iter().map(|check| asked(check.name, false, check.ask()));
+    let (store, broker, others) = tokio::join!(store, broker, join_all(others));
     let (started, draining) = (probed.health.is_started(), probed.health.is_draining());
-    let ready = started && !draining && store;
+    let ready = started && !draining && store.is_up();
     let status = match (draining, started, ready) {
         (true, _, _) => "draining",
         (_, false, _) => "starting",
         (_, _, true) => "ready",
         _ => "unavailable",
     };
-    let word = |up: bool| if up { "up" } else { "down" };
-    answer(ready, json!({ "status": status, "store": word(store), "broker": word(broker) }))
+    let word = |found: &Found| if found.is_up() { "up" } else { "down" };
+    let (words, mut checks) = ((word(&store), word(&broker)), vec![store.to_json(), broker.to_json()]);
+    checks.extend(others.iter().map(Found::to_json));
+    answer(ready, json!({ "status": status, "store": words.0, "broker": words.1, "checks": checks }))
+}
+
+/// What a check found.
+struct Found {
+    name: &'static str,
+    required: bool,
+    condition: Condition,
+    took: Duration,
+}
+
+async fn asked(name: &'static str, required: bool, check: impl Future<Output = Condition>) -> Found {
+    let begun = Instant::now();
+    let condition = tokio::time::timeout(PATIENCE, check).await;
+    let condition = condition.unwrap_or_else(|_| Condition::Down(format!("no answer within {PATIENCE:?}")));
+    Found { name, required, condition, took: begun.elapsed() }
+}
+
+/// The code is enough for whoever reaches a probe; the rest is for those who read the logs.
+fn down(name: &str, error: &(impl std::fmt::Display + Coded)) -> Condition {
+    tracing::debug!(%error, "the {name} does not answer a probe");
+    Condition::Down(error.coded().to_owned())
+}
+
+trait Coded {
+    fn coded(&self) -> &str;
+}
+
+impl Coded for StoreError {
+    fn coded(&self) -> &str {
+        self.code()
+    }
+}
+
+impl Coded for BrokerError {
+    fn coded(&self) -> &str {
+        self.code()
+    }
+}
+
+impl Found {
+    fn is_up(&self) -> bool {
+        !matches!(self.condition, Condition::Down(_))
+    }
+
+    fn to_json(&self) -> Value {
+        let (status, detail) = match &self.condition {
+            Condition::Up(detail) => ("up", detail.as_deref()),
+            Condition::Degraded(detail) => ("degraded", Some(detail.as_str())),
+            Condition::Down(detail) => ("down", Some(detail.as_str())),
+        };
+        let ms = (self.took.as_secs_f64() * 1e6).round() / 1e3;
+        let mut value = json!({ "name": self.name, "status": status, "required": self.required, "ms": ms });
+        if let Some(detail) = detail {
+            value["detail"] = detail.into();
+        }
+        value
+    }
 }
 
 fn answer(good: bool, body: serde_json::Value) -> Response {

@@ -3,6 +3,7 @@
 //! One handler turns events into notifications, in the same commit as its inbox mark: each notification exists
 //! exactly once, in the order in which its inbox was written. E-mail is asked for as an effect of that commit.
 
+mod docs;
 mod handler;
 mod hub;
 mod inbox;
@@ -37,6 +38,7 @@ pub fn service(ports: &Ports, config: &Config) -> Service {
     Service::new("notifications")
         .handler(Notifier::new(hub, !config.smtp.url.is_empty()))
         .routes(routes::router(Arc::new(routes)))
+        .documented(docs::docs())
         .background("notifications.hub", move |stop| async move {
             tokio::select! {
                 () = waker.run(store) => {}

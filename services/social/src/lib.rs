@@ -6,6 +6,7 @@
 //! Users that another system owns need not be registered here: `user.followed` may come from anywhere, and
 //! the lists and feeds show it.
 
+mod docs;
 mod email;
 mod feed;
 mod follows;
@@ -39,4 +40,5 @@ pub fn service(ports: &Ports, config: &Config) -> Service {
         .projection(Following)
         .projection(Feed)
         .routes(routes::router(social))
+        .documented(docs::docs())
 }

@@ -22,6 +22,36 @@ pub(super) const TABLE: &[Explanation] = &[
         "The detail names the place and says what was expected there. Correct it and send the request again.",
     ),
     e(
+        "http.unknown_version",
+        "no such version of the interface",
+        "The path begins with a version that this build does not serve. `supported` lists those it does.",
+        "Use a version of `supported`. What comes to an end is announced in the headers `Deprecation` and `Sunset` at least six months before; after an upgrade of the client the server may be the older one.",
+    ),
+    e(
+        "http.uri_too_long",
+        "the address is too long",
+        "Path and query together are longer than 8 KiB. Nothing of them was read.",
+        "Shorten the filter, or ask in several requests. What is long belongs into a body.",
+    ),
+    e(
+        "http.overloaded",
+        "too many requests at once",
+        "As many requests as http.max_in_flight allows are under way. This one was not begun.",
+        "Try again after `Retry-After` seconds, with growing pauses. If it goes on, look at `tidewire status` and the latency of the store: slow commits hold places. Raise http.max_in_flight only with memory to spare.",
+    ),
+    e(
+        "http.rate_limited",
+        "too many requests of one caller",
+        "This key, token or address has used up its share: http.rate_limit requests per second, of which http.rate_burst at once. The request was not begun.",
+        "Wait for `Retry-After` seconds; `RateLimit` says on every answer what is left. Send events in batches: a batch is one request. An operator can raise http.rate_limit.",
+    ),
+    e(
+        "http.body_too_slow",
+        "the body came too slowly",
+        "The body paused for longer than http.header_timeout, brought less than a kilobyte per second, or was not complete within http.request_timeout. Nothing was done, and the connection was closed.",
+        "Send the request again on a better line, with the same Idempotency-Key. Check that the client sends as many bytes as its Content-Length says.",
+    ),
+    e(
         "http.invalid_cursor",
         "the page cursor is not valid",
         "A cursor comes from the `cursor` of an earlier page and is opaque. This one was changed, cut off, or belongs to another query.",
@@ -48,7 +78,7 @@ pub(super) const TABLE: &[Explanation] = &[
     e(
         "auth.forbidden",
         "recognised, but not allowed to do this",
-        "The credentials are good and lack the scope that this needs. Scopes are: emit, events (both also for some types, as in `emit:user.*`), write, read, observe, operate, keys, and `*` for all.",
+        "The credentials are good and lack the scope that this needs. Scopes are: emit, events (both also for some types, as in `emit:user.*`), write, read, observe, operate, subscribe, keys, and `*` for all.",
         "The detail names the scope. Make a key that has it with `tidewire keys create`; nobody can hand out more than he has.",
     ),
     e(

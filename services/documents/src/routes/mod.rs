@@ -1,5 +1,6 @@
 //! The HTTP surface: submit, look at, search.
 
+mod docs;
 mod read;
 mod search;
 mod send;
@@ -14,6 +15,8 @@ use tidewire::http::Problem;
 use tidewire::objects::Objects;
 
 use crate::index::Index;
+
+pub use docs::docs;
 
 /// What the routes need.
 #[derive(Clone)]

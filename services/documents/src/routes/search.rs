@@ -10,8 +10,8 @@ use tidewire::http::Problem;
 use super::{Desk, workspace};
 use crate::index::{IndexError, MAX_QUERY_CHARS, MAX_REACH, SearchRequest};
 
-const DEFAULT_HITS: usize = 10;
-const MAX_HITS: usize = 100;
+pub(super) const DEFAULT_HITS: usize = 10;
+pub(super) const MAX_HITS: usize = 100;
 
 #[derive(Deserialize)]
 pub struct Parameters {

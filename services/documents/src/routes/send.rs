@@ -12,8 +12,8 @@ use super::{Desk, workspace};
 use crate::submit::{Submission, SubmitError, submit};
 
 /// The longest title and file name taken, in characters.
-const MAX_TITLE: usize = 500;
-const MAX_FILENAME: usize = 255;
+pub(super) const MAX_TITLE: usize = 500;
+pub(super) const MAX_FILENAME: usize = 255;
 const MAX_MEDIA_TYPE: usize = 300;
 
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ use tidewire::{Commit, DocumentWrite, ExpectDocument, Ports, Store, StoreError};
 use super::{KEYS, forbidden};
 
 /// The longest name and source of a key, in bytes.
-const MAX_NAME_BYTES: usize = 128;
+pub(super) const MAX_NAME_BYTES: usize = 128;
 
 pub(crate) fn routes(ports: &Ports) -> Router {
     Router::new()

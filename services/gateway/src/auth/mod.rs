@@ -4,11 +4,12 @@
 //! told, not ignored. Without credentials a request is either the machine's own ([`Caller::local`]) or refused,
 //! depending on [`Options::authenticate`](crate::Options::authenticate).
 
+mod docs;
 mod issuer;
 mod keys;
 mod rules;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,14 +19,16 @@ use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tidewire::http::Problem;
+use tidewire::http::{Principal, Problem};
 use tidewire::identity::{ApiKey, Caller, IdentityError};
 use tidewire::{Ports, StoreError};
 
+use crate::layers::Rates;
 use crate::options::Options;
+pub(crate) use docs::docs;
 use issuer::Issuer;
 pub(crate) use keys::routes;
-use rules::{Need, need};
+pub(crate) use rules::{Need, need};
 
 pub use keys::any_key;
 
@@ -42,15 +45,17 @@ pub(crate) struct Guard {
     ports: Ports,
     is_closed: bool,
     issuer: Option<Arc<Issuer>>,
+    rates: Rates,
     read: Arc<Mutex<HashMap<String, (Instant, ApiKey)>>>,
 }
 
 impl Guard {
-    pub(crate) fn new(ports: &Ports, options: &Options) -> Self {
+    pub(crate) fn new(ports: &Ports, options: &Options, rates: Rates) -> Self {
         Self {
             ports: ports.clone(),
             is_closed: options.authenticate,
             issuer: options.tokens.clone().map(|tokens| Arc::new(Issuer::new(tokens))),
+            rates,
             read: Arc::default(),
         }
     }
@@ -120,7 +125,13 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     }
     let caller = match guard.recognise(request.headers()).await {
         Ok(Ok(caller)) => caller,
-        Ok(Err(error)) => return refused(&error),
+        // Guessing is counted as well, by address.
+        Ok(Err(error)) => {
+            return match guard.rates.take(request.extensions()) {
+                Ok(_) => refused(&error),
+                Err(too_often) => too_often,
+            };
+        }
         Err(error) => return Problem::from(error).into_response(),
     };
     if let Need::Scope(operation) = need
@@ -128,6 +139,8 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     {
         return forbidden(operation.name()).into_response();
     }
+    // Idempotency keys of one are nothing to another.
+    request.extensions_mut().insert(Principal(caller.name.as_str().into()));
     request.extensions_mut().insert(caller);
     next.run(request).await
 }

@@ -26,11 +26,12 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         ("v1", "events") if is_read => Operation::Events,
         ("v1", "events") => Operation::Emit,
         ("v1", "keys") => Operation::Keys,
+        ("v1", "subscriptions") => Operation::Subscribe,
         ("v1", "users" | "documents" | "search" | "stats" | "track") => match is_read {
             true => Operation::Read,
             false => Operation::Write,
         },
-        ("metrics", _) | ("v1", "status" | "consumers" | "parked" | "sagas" | "audit") if is_read => Operation::Observe,
+        ("metrics", _) | ("v1", "status" | "consumers" | "parked" | "effects" | "doctor" | "sagas" | "audit") if is_read => Operation::Observe,
         _ => Operation::Operate,
     };
     Need::Scope(operation)

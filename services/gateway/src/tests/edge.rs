@@ -115,6 +115,7 @@ async fn a_read_with_a_position_waits_for_its_consumers() {
     let house = House::of(Options::default(), |ports| Part {
         routes: routes(ports),
         readers: vec![Consumer::new("test.reader", vec![EventType::new("user.followed", 1)])],
+        ..Part::default()
     })
     .await;
     house.emit(&super::events::followed("1", "7", "42")).await;

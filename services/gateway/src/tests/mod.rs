@@ -3,6 +3,7 @@
 mod edge;
 mod events;
 mod idempotency;
+mod limits;
 mod live;
 mod operate;
 mod serve;
@@ -24,7 +25,7 @@ use tidewire_store::{SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Health, Options, Part, router, service};
+use crate::{Contracts, Health, Options, Part, router, service, service_with};
 
 /// A gateway on its store.
 pub(crate) struct House {
@@ -71,7 +72,7 @@ impl House {
 
     /// A house with routes of its own beside the gateway's.
     pub(crate) async fn with(options: Options, routes: impl FnOnce(&Ports) -> Router) -> Self {
-        Self::of(options, |ports| Part { routes: routes(ports), readers: Vec::new() }).await
+        Self::of(options, |ports| Part { routes: routes(ports), ..Part::default() }).await
     }
 
     async fn of(options: Options, part: impl FnOnce(&Ports) -> Part) -> Self {
@@ -85,6 +86,15 @@ impl House {
         let parts = [Part::from(&service(&ports, operator)), part(&ports)];
         let router = router(&ports, parts, &health, &options, stop.clone());
         Self { router, ports, clock, health, stop, _dir: Arc::new(dir) }
+    }
+
+    /// A house that knows these types.
+    pub(crate) async fn speaking(contracts: Arc<Contracts>) -> Self {
+        let house = Self::new().await;
+        let operator = Operator::new(&house.ports, Vec::new(), Default::default());
+        let parts = [Part::from(&service_with(&house.ports, operator, contracts))];
+        let router = router(&house.ports, parts, &house.health, &Options::default(), house.stop.clone());
+        Self { router, ..house }
     }
 
     /// The same house, as another process on the same store has it.
@@ -109,10 +119,14 @@ impl House {
     }
 
     async fn send(&self, request: Request) -> Answer {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(body.into()).unwrap() }
+        let text = String::from_utf8(body.into()).unwrap();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        crate::openapi::tests::check(&method, &path, &answer);
+        answer
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -55,7 +55,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     let (_house, address, _serving) = served(options).await;
     let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/cloudevents+json\r\ncontent-length: 100\r\n\r\n{";
     let answer = until_closed(address, head.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("http.timeout"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("http.body_too_slow"), "{answer}");
 }
 
 #[tokio::test]
