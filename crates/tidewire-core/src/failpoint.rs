@@ -29,6 +29,9 @@ pub const ALL: &[&str] = &[
     "effect.after_call",
     "project.before_commit",
     "project.after_commit",
+    "replay.before_commit",
+    "replay.after_commit",
+    "replay.before_swap",
 ];
 
 /// What a failpoint asks of the place it is at.

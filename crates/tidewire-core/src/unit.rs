@@ -42,6 +42,18 @@ pub struct Unit {
     documents: HashMap<DocumentId, Seen>,
     read_ahead: ReadAhead,
     commit: Commit,
+    muted: Option<Muted>,
+}
+
+/// What handlers asked for in a muted unit and did not get.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Muted {
+    /// Events they emitted.
+    pub events: Vec<Envelope>,
+    /// Timers they set or cancelled.
+    pub timers: Vec<TimerWrite>,
+    /// Effects they asked for.
+    pub effects: Vec<Effect>,
 }
 
 /// Documents that were read before the units that need them began, shared between those. What changed since is
@@ -60,7 +72,20 @@ impl Unit {
             documents: HashMap::new(),
             read_ahead: ReadAhead::default(),
             commit: Commit::default(),
+            muted: None,
         }
+    }
+
+    /// A unit that lets documents through and nothing else: events, timers and effects that are asked for are set
+    /// aside ([`Unit::take_muted`]) and never reach its commit. A replay hands handlers such units.
+    pub fn muted(mut self) -> Self {
+        self.muted = Some(Muted::default());
+        self
+    }
+
+    /// What was asked for and muted since the last call. Nothing, unless the unit is [muted](Unit::muted).
+    pub fn take_muted(&mut self) -> Muted {
+        self.muted.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// With documents that were read ahead.
@@ -137,6 +162,12 @@ impl Context<'_> {
     /// How often the handler was started for this event, this time included.
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Whether events, timers and effects asked for here are set aside instead of becoming true, as in a replay. A
+    /// handler need not look; one that tells people what it did may want to.
+    pub fn is_muted(&self) -> bool {
+        self.unit.muted.is_some()
     }
 
     /// The consumer this runs for.
@@ -287,6 +318,13 @@ impl Context<'_> {
     /// Adds everything this context was asked for to its unit. A context that is dropped instead leaves no trace.
     pub fn keep(self) {
         let Staged { events, documents, timers, effects } = self.staged;
+        self.unit.documents.extend(documents);
+        if let Some(muted) = &mut self.unit.muted {
+            muted.events.extend(events);
+            muted.timers.extend(timers);
+            muted.effects.extend(effects);
+            return;
+        }
         for event in events {
             match self.unit.commit.append.iter_mut().find(|append| append.key == event.key) {
                 Some(append) => append.events.push(event),
@@ -297,7 +335,6 @@ impl Context<'_> {
                 }),
             }
         }
-        self.unit.documents.extend(documents);
         self.unit.commit.timers.extend(timers);
         self.unit.commit.effects.extend(effects);
     }

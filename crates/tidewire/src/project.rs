@@ -20,7 +20,7 @@ impl<P: Projection> Projected<P> {
 #[async_trait]
 impl<P: Projection> Handler for Projected<P> {
     fn consumer(&self) -> Consumer {
-        let mut consumer = Consumer::new(P::NAME, P::Event::types());
+        let mut consumer = Consumer::new(P::NAME, P::Event::types()).keeping([P::COLLECTION]);
         consumer.kind = Kind::Projection;
         consumer.run = Run::Batch;
         consumer

@@ -13,6 +13,7 @@ use crate::consume::ConsumeOptions;
 use crate::effects::{Caller, EffectLoop, EffectOptions, HttpCaller, MailError, Mailer};
 use crate::gauges;
 use crate::ports::Ports;
+use crate::replay::Replays;
 use crate::roster::Roster;
 use crate::service::Service;
 use crate::timers::TimerLoop;
@@ -95,6 +96,8 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
     }
     let timers = roster.clone();
     supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(timers.clone()).run(stop));
+    let replays = Replays::new(ports, handlers_of(&services), roster.options().clone());
+    supervise(&tasks, &stop, "replay".into(), move |stop| replays.clone().run(stop));
     if !options.callers.is_empty() {
         let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);
         supervise(&tasks, &stop, "effects".into(), move |stop| {

@@ -47,8 +47,12 @@ fn row_id(envelope: &Envelope) -> String {
 #[async_trait]
 impl Handler for Hourly {
     fn consumer(&self) -> Consumer {
-        let types = events::catalogue().iter().map(|entry| entry.ty.clone()).collect();
-        Consumer { kind: Kind::Projection, run: Run::Batch, ..Consumer::new("analytics.hourly", types) }
+        let types: Vec<_> = events::catalogue().iter().map(|entry| entry.ty.clone()).collect();
+        let names: Vec<_> = types.iter().map(|ty| ty.name().to_owned()).collect();
+        let consumer = Consumer::new("analytics.hourly", types).keeping([HOURLY]);
+        // It counts, whatever the data says.
+        let consumer = names.iter().fold(consumer, |consumer, name| consumer.looking_at(name, [""; 0]));
+        Consumer { kind: Kind::Projection, run: Run::Batch, ..consumer }
     }
 
     async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {

@@ -22,7 +22,7 @@ pub struct Tidy {
 #[async_trait]
 impl Handler for Tidy {
     fn consumer(&self) -> Consumer {
-        Consumer::new("documents.tidy", End::types())
+        Consumer { outside: Some("the object store"), ..Consumer::new("documents.tidy", End::types()) }
     }
 
     async fn handle(&self, event: &Envelope, _: &mut Context<'_>) -> Result<(), HandlerError> {

@@ -9,19 +9,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidewire::config::{Config, ServiceUrl};
-use tidewire::{Clock, Ports};
+use tidewire::replay::Generations;
+use tidewire::{Clock, Ports, Store};
 
+use crate::contracts;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Opens what the configuration names.
 pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Failure> {
-    // Both are checked before either is opened: half a start leaves files behind.
+    // All are checked before either is opened: half a start leaves files behind.
     let (store, broker) = (store::Choice::of(config)?, broker::Choice::of(config)?);
+    let foreign = contracts::foreign(config)?;
     if !is_shared(config) {
         make_private(&config.data_dir)?;
     }
-    let store = store.open(config, clock.clone()).await?;
+    let store = store.open(config, &foreign, clock.clone()).await?;
     match broker.open(config, clock.clone()).await {
         Ok(broker) => Ok(Ports { store, broker, clock }),
         Err(failure) => {
