@@ -8,23 +8,31 @@
 
 mod audit;
 pub mod auth;
+pub mod contracts;
+mod docs;
+mod effects;
 pub mod events;
 mod health;
 mod landing;
 pub mod layers;
+mod openapi;
 mod operate;
 mod options;
+mod parked;
 mod probes;
 mod router;
 mod schemas;
 mod serve;
 mod service;
+mod subscriptions;
 
-pub use health::Health;
+pub use contracts::{BadSchema, Contracts, Foreign};
+pub use health::{Check, Condition, Health};
+pub use openapi::document as openapi_document;
 pub use options::{Options, Tokens};
 pub use router::{Part, router};
 pub use serve::serve;
-pub use service::service;
+pub use service::{service, service_over, service_with};
 
 #[cfg(test)]
 mod tests;

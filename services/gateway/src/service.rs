@@ -1,26 +1,54 @@
 //! The gateway as a service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidewire::http::expire;
 use tidewire::operate::Operator;
+use tidewire::push::{PushOptions, Register};
 use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 
-use crate::{audit, auth, events, operate, schemas};
+use crate::contracts::Contracts;
+use crate::{audit, auth, docs, effects, events, operate, parked, schemas, subscriptions};
 
 /// How often old answers are cleared away: far more often than they come of age, so that each time is short.
 const UPKEEP: Duration = Duration::from_secs(600);
 
-/// The gateway's own routes (events, operations, schemas) and its upkeep. It handles no events itself.
+/// The gateway's own routes (events, operations, schemas) and its upkeep, with the event types of this build alone. It
+/// handles no events itself.
 pub fn service(ports: &Ports, operator: Operator) -> Service {
+    service_with(ports, operator, Arc::new(Contracts::default()))
+}
+
+/// As [`service`], with the event types of `contracts`.
+pub fn service_with(ports: &Ports, operator: Operator, contracts: Arc<Contracts>) -> Service {
+    let admission = events::admission(ports, contracts.clone());
+    let register = Register::new(ports, PushOptions::default(), admission);
+    service_over(ports, operator, contracts, register)
+}
+
+/// As [`service_with`], with the push subscriptions of `register`.
+pub fn service_over(ports: &Ports, operator: Operator, contracts: Arc<Contracts>, register: Register) -> Service {
     let upkeep = ports.clone();
     Service::new("gateway")
-        .routes(events::routes(ports))
+        .routes(events::routes(ports, contracts.clone()))
+        .routes(events::why_routes(operator.clone()))
         .routes(operate::routes(operator.clone()))
+        .routes(parked::routes(operator.clone(), contracts.clone()))
+        .routes(effects::routes(operator.clone()))
         .routes(audit::routes(operator))
-        .routes(schemas::routes())
+        .routes(schemas::routes(contracts))
         .routes(auth::routes(ports))
+        .routes(subscriptions::routes(register))
+        .documented(events::docs())
+        .documented(docs::operations())
+        .documented(parked::docs())
+        .documented(effects::docs())
+        .documented(docs::upkeep())
+        .documented(docs::schemas())
+        .documented(auth::docs())
+        .documented(subscriptions::docs())
         .background("gateway.upkeep", |stop| keep_up(upkeep, stop))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gateway::{Contracts, Part};
 use tidewire::config::Config;
 use tidewire::operate::{Folded, Operator};
+use tidewire::push::{Keeper, PushOptions, Register};
 use tidewire::run::{consume_options, handlers_of};
 use tidewire::{Ports, Service};
 
@@ -30,11 +31,16 @@ impl Services {
             true => documents::service_in(ports, config, &index_dir(ports, config).await?),
             false => documents::service_elsewhere(ports, config),
         };
+        let contracts = Arc::new(Contracts::new(contracts::foreign(config)?));
+        let admission = gateway::events::admission(ports, contracts.clone());
+        let register = Register::new(ports, PushOptions::from_config(config), admission);
+        let keeper = Keeper::new(register.clone());
         let mut all = vec![
             social::service(ports, config),
             documents.map_err(|error| cannot("documents", error))?,
             enrichment::service(ports, config).map_err(|error| cannot("enrichment", error))?,
-            notifications::service(ports, config),
+            // The role that has a way out calls the endpoints of push subscriptions.
+            notifications::service(ports, config).keeper("subscriptions", |roster, stop| keeper.run(roster, stop)),
             analytics::service(ports, config),
             saga_orchestrator::service(ports, config).map_err(|error| cannot("saga-orchestrator", error))?,
         ];
@@ -44,9 +50,11 @@ impl Services {
         all.push(outbox_publisher::service(ports, &relays));
         // Who reads streams from their beginning: `log retire` leaves those events alone.
         let folded = vec![Folded::aggregate::<social::User>(), Folded::whole::<documents::view::Life>("documents")];
-        let operator = Operator::new(ports, handlers, consume_options(config)).with_relays(relays).with_folded(folded);
-        let contracts = Arc::new(Contracts::new(contracts::foreign(config)?));
-        all.push(gateway::service_with(ports, operator.clone(), contracts));
+        let operator = Operator::new(ports, handlers, consume_options(config))
+            .with_relays(relays)
+            .with_folded(folded)
+            .with_directory(Arc::new(register.clone()));
+        all.push(gateway::service_over(ports, operator.clone(), contracts, register));
         all.push(console::service());
         Ok(Self { all, operator })
     }

@@ -1,7 +1,7 @@
 //! JSON in and out.
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -32,6 +32,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         typed?;
         Ok(Self(parse_json(&body)?))
+    }
+}
+
+/// A body that may be left out; one that is there is as strictly read as any.
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let typed = check_media_type(request.headers(), is_json);
+        let body = read_body(request, state).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        typed?;
+        Ok(Some(Self(parse_json(&body)?)))
     }
 }
 
@@ -108,7 +123,7 @@ mod tests {
             request = request.header("content-type", *content_type);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let extracted = Json::<Value>::from_request(request, &()).await;
+        let extracted = <Json<Value> as FromRequest<()>>::from_request(request, &()).await;
         extracted.map(|Json(value)| value).map_err(|problem| (problem.status.as_u16(), problem.code))
     }
 

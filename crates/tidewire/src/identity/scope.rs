@@ -25,12 +25,22 @@ pub enum Operation {
     Operate,
     /// Make, rotate and revoke keys.
     Keys,
+    /// Have events sent to endpoints: of types that one may read, answered with types that one may emit.
+    Subscribe,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Emit, Self::Events, Self::Write, Self::Read, Self::Observe, Self::Operate, Self::Keys];
+    pub const ALL: [Self; 8] = [
+        Self::Emit,
+        Self::Events,
+        Self::Write,
+        Self::Read,
+        Self::Observe,
+        Self::Operate,
+        Self::Keys,
+        Self::Subscribe,
+    ];
 
     /// Its name in a scope.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Operation {
             Self::Observe => "observe",
             Self::Operate => "operate",
             Self::Keys => "keys",
+            Self::Subscribe => "subscribe",
         }
     }
 

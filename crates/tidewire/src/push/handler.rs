@@ -74,7 +74,7 @@ impl PushHandler {
             max_attempts: config.max_attempts,
             since: subscription.since,
             outside: Some("an HTTP endpoint"),
-            ..Consumer::new(subscription.consumer_name(), subscription.reads(&admission.types()))
+            ..Consumer::new(subscription.consumer_name(), subscription.wanted.reads(&admission.types()))
         };
         Ok(Self {
             choice: Choice::of(&subscription.wanted)?,

@@ -19,6 +19,7 @@ mod register;
 mod secret;
 mod status;
 mod subscription;
+mod trial;
 
 pub use admission::{Admission, Refusal};
 pub use breaker::Circuit;
@@ -27,10 +28,11 @@ pub use filter::Filter;
 pub use handler::PushHandler;
 pub use handshake::{HandshakeError, shake_hands};
 pub use keeper::Keeper;
-pub use register::Register;
+pub use register::{Register, SUBSCRIPTIONS};
 pub use secret::{Secret, signatures};
 pub use status::{DeliveryStatus, LastFailure};
 pub use subscription::{Config, Mode, Reply, Start, State, Subscription, Wanted, WantedError};
+pub use trial::test_event;
 
 use std::time::Duration;
 

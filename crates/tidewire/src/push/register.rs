@@ -15,7 +15,7 @@ use crate::ports::Ports;
 use crate::roster::{Directory, Enrolled};
 
 /// The collection of subscriptions.
-const SUBSCRIPTIONS: &str = "push_subscription";
+pub const SUBSCRIPTIONS: &str = "push_subscription";
 /// The collection of what processes report of them, `<id>/<process>`.
 const REPORTS: &str = "push_report";
 /// Documents read at once.

@@ -197,6 +197,16 @@ impl Wanted {
         Sieve::of(&self.filters).or_else(|reason| wrong("filters", reason))?;
         self.config.check(known)
     }
+
+    /// The types it reads, of those there are.
+    pub fn reads(&self, known: &[EventType]) -> Vec<EventType> {
+        chosen(&self.types, known)
+    }
+
+    /// The types its endpoint may emit, of those there are.
+    pub fn emits(&self, known: &[EventType]) -> Vec<EventType> {
+        self.config.reply.as_ref().map_or_else(Vec::new, |reply| chosen(&reply.types, known))
+    }
 }
 
 impl Config {
@@ -251,15 +261,6 @@ impl Subscription {
         true
     }
 
-    /// The types it reads, of those there are.
-    pub fn reads(&self, known: &[EventType]) -> Vec<EventType> {
-        chosen(&self.wanted.types, known)
-    }
-
-    /// The types its endpoint may emit, of those there are.
-    pub fn emits(&self, known: &[EventType]) -> Vec<EventType> {
-        self.wanted.config.reply.as_ref().map_or_else(Vec::new, |reply| chosen(&reply.types, known))
-    }
 }
 
 /// The consumer of the subscription `id`.

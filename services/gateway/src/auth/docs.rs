@@ -33,7 +33,14 @@ fn wanted() -> Shape {
     shape::object([
         ("name", shape::text_up_to(MAX_NAME_BYTES / 4).pattern(r"[^\p{C}]+")),
         ("scopes", scopes()),
-        ("source?", shape::nullable(shape::text_up_to(MAX_NAME_BYTES).pattern(r"/[a-z0-9/-]+").described("What it emits must have this `source`."))),
+        (
+            "source?",
+            shape::nullable(
+                shape::text_up_to(MAX_NAME_BYTES)
+                    .pattern(r"/[a-z0-9/-]+")
+                    .described("What it emits must have this `source`."),
+            ),
+        ),
         ("expires?", shape::nullable(shape::time())),
     ])
     .example(json!({ "name": "billing", "scopes": "emit:user.* read", "source": "/billing" }))

@@ -18,9 +18,10 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
     let mut segments = path.trim_matches('/').split('/');
     let (first, second) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
     let operation = match (first, second) {
-        ("" | "livez" | "readyz" | "healthz" | "startupz" | "schemas" | "openapi.json" | "asyncapi.json" | "console", _)
-            if is_read =>
-        {
+        (
+            "" | "livez" | "readyz" | "healthz" | "startupz" | "schemas" | "openapi.json" | "asyncapi.json" | "console",
+            _,
+        ) if is_read => {
             return Need::Nothing;
         }
         ("v1", "events") if is_read => Operation::Events,
@@ -31,7 +32,11 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             true => Operation::Read,
             false => Operation::Write,
         },
-        ("metrics", _) | ("v1", "status" | "consumers" | "parked" | "effects" | "doctor" | "sagas" | "audit") if is_read => Operation::Observe,
+        ("metrics", _) | ("v1", "status" | "consumers" | "parked" | "effects" | "doctor" | "sagas" | "audit")
+            if is_read =>
+        {
+            Operation::Observe
+        }
         _ => Operation::Operate,
     };
     Need::Scope(operation)

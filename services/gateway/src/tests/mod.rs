@@ -19,13 +19,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tidewire::chrono::{DateTime, TimeDelta, Utc};
 use tidewire::operate::Operator;
+use tidewire::push::{PushOptions, Register};
 use tidewire::testing::NoBroker;
 use tidewire::{ManualClock, Ports};
 use tidewire_store::{SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::{Contracts, Health, Options, Part, router, service, service_with};
+use crate::events::admission;
+use crate::{Contracts, Health, Options, Part, router, service, service_over, service_with};
 
 /// A gateway on its store.
 pub(crate) struct House {
@@ -95,6 +97,24 @@ impl House {
         let parts = [Part::from(&service_with(&house.ports, operator, contracts))];
         let router = router(&house.ports, parts, &house.health, &Options::default(), house.stop.clone());
         Self { router, ..house }
+    }
+
+    /// A house whose push subscriptions behave so.
+    pub(crate) async fn pushing(push: PushOptions) -> Self {
+        let house = Self::new().await;
+        let contracts = Arc::new(Contracts::default());
+        let register = Register::new(&house.ports, push, admission(&house.ports, contracts.clone()));
+        let directory = Arc::new(register.clone());
+        let operator = Operator::new(&house.ports, Vec::new(), Default::default()).with_directory(directory);
+        let parts = [Part::from(&service_over(&house.ports, operator, contracts, register))];
+        let router = router(&house.ports, parts, &house.health, &Options::default(), house.stop.clone());
+        Self { router, ..house }
+    }
+
+    /// A request with a JSON body, or without one.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(request(method, path, &[("content-type", "application/json")], &body)).await
     }
 
     /// The same house, as another process on the same store has it.

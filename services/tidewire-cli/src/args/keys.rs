@@ -14,7 +14,7 @@ pub enum KeysCommand {
     List,
     /// Make an API key. It is shown once.
     #[command(
-        after_long_help = "Example:\n  tidewire keys create --name admin --scopes '*'\n  tidewire keys create --name billing --scopes emit:invoice.* --source /billing --expires 90d\n  tidewire keys create --name dashboard --scopes observe,read -o name\n\nScopes: emit, events (both also for some types: emit:user.*), write, read, observe, operate, keys, * for all."
+        after_long_help = "Example:\n  tidewire keys create --name admin --scopes '*'\n  tidewire keys create --name billing --scopes emit:invoice.* --source /billing --expires 90d\n  tidewire keys create --name dashboard --scopes observe,read -o name\n\nScopes: emit, events (both also for some types: emit:user.*), write, read, observe, operate, subscribe, keys, * for all."
     )]
     Create(NewKeyArgs),
     /// Give a key a new secret, which is shown once. The old one stops working within seconds.
