@@ -10,6 +10,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "The detail names the attribute. `id`, `source`, `type` and `specversion: \"1.0\"` are required; names of extensions are lower-case letters and digits. Correct the event and send it again with the same id.",
     ),
     e(
+        "event.deviates",
+        "an event that only tolerant readers take",
+        "`tidewire events lint` found nothing that makes an event unreadable, but something that is not as the CloudEvents specification has it: capitals in a name, base64 of another alphabet, a number where text belongs. Tidewire's brokers read such events; the edge refuses most of them, and so do other strict readers.",
+        "Each finding names its line and column, and what its writer should do instead. Correct the writer; a library that cannot be corrected is worth a report to those who keep it.",
+    ),
+    e(
         "event.unknown_type",
         "an event type nobody has declared",
         "The type is not in the catalogue. At the edge it is refused, because nothing could check it. A consumer that meets one parks it, because a later release may know it.",

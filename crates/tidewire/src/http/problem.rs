@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
+use tidewire_core::codec::CodecError;
 use tidewire_core::{EnvelopeError, SchemaError, StoreError};
 
 use crate::command::CommandError;
@@ -180,6 +181,16 @@ impl From<EnvelopeError> for Problem {
             EnvelopeError::Missing { attribute } => problem.with("attribute", attribute),
             EnvelopeError::Invalid { attribute, .. } => problem.with("attribute", attribute),
             EnvelopeError::Malformed { .. } => problem,
+        }
+    }
+}
+
+impl From<CodecError> for Problem {
+    fn from(error: CodecError) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, error.code(), &error);
+        match error.attribute() {
+            Some(attribute) => problem.with("attribute", attribute),
+            None => problem,
         }
     }
 }

@@ -1,13 +1,9 @@
 //! CloudEvents over HTTP: binary, structured and batched content, made envelopes.
 
-use std::collections::BTreeMap;
-
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
-use tidewire::envelope::is_attribute_name;
+use chrono::{DateTime, Utc};
+use tidewire::codec::{self, CodecError, Departure, Parsed, http, json};
 use tidewire::http::{JsonError, Problem, check_json, check_media_type};
 use tidewire::{Envelope, EnvelopeError};
 
@@ -42,147 +38,92 @@ pub(super) enum Content {
     Batch(Vec<Result<Came, Problem>>),
 }
 
+/// What an emitter may get wrong without being refused: libraries that are in wide use do, and nobody can take it for
+/// anything else. The rest of what the codec reads in spite of a deviation is refused here, where its writer is told.
+fn is_tolerated(departure: Departure) -> bool {
+    matches!(
+        departure,
+        Departure::NotPercentEncoded | Departure::QuotedValue | Departure::TimeForm | Departure::RelativeSchema
+    )
+}
+
 /// Tells the content mode by the content type, and reads it. Fails for what concerns the request as a whole.
 pub(super) fn parse(headers: &HeaderMap, body: Bytes, defaults: &Defaults) -> Result<Content, Problem> {
+    check_content(headers, &body)?;
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    match http::decode(pairs, &body, MAX_BATCH) {
+        Ok(http::Content::One(parsed)) => Ok(Content::One(Box::new(came(*parsed, defaults)))),
+        Ok(http::Content::Batch(events)) if events.is_empty() => Err(batch_size("none")),
+        Ok(http::Content::Batch(events)) => {
+            let each = |event: json::Element<'_>| came(event?, defaults);
+            Ok(Content::Batch(events.into_iter().map(each).collect()))
+        }
+        Err(CodecError::Limit { what, .. }) if what == json::EVENTS_OF_A_BATCH => Err(batch_size("more")),
+        Err(CodecError::NoEvent { .. } | CodecError::UnsupportedMediaType { .. }) => Err(unsupported()),
+        // Of one event: what is wrong with it is the answer to the request.
+        Err(error) => Ok(Content::One(Box::new(Err(error.into())))),
+    }
+}
+
+fn batch_size(found: &str) -> Problem {
+    Problem::invalid(format!("a batch holds 1 to {MAX_BATCH} events, not {found}"))
+}
+
+fn unsupported() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "http.unsupported_media_type",
+        "send application/cloudevents+json, application/cloudevents-batch+json, or the data with `ce-` headers",
+    )
+}
+
+/// Checks what a body must be before anybody looks for events in it.
+fn check_content(headers: &HeaderMap, body: &Bytes) -> Result<(), Problem> {
     let named = headers.keys().any(|name| name.as_str().starts_with("ce-"));
-    if !headers.contains_key(header::CONTENT_TYPE) && named && body.is_empty() {
-        return Ok(Content::One(Box::new(binary(headers, body, defaults))));
+    if body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) && named {
+        return Ok(());
     }
     let essence = check_media_type(headers, |_| true);
     if body.is_empty() && !named {
         return Err(JsonError::Empty.into());
     }
-    match essence?.as_str() {
-        "application/cloudevents+json" => {
-            check_json(&body)?;
-            Ok(Content::One(Box::new(structured(&body, defaults))))
+    let essence = essence?;
+    match essence.as_str() {
+        json::CONTENT_TYPE | json::BATCH_CONTENT_TYPE => Ok(check_json(body)?),
+        essence if !named || essence.starts_with("application/cloudevents") => Err(unsupported()),
+        essence if is_json(essence) && !body.is_empty() => {
+            check_json(body).map_err(|error| invalid("data", &error.to_string()))
         }
-        "application/cloudevents-batch+json" => batch(&body, defaults).map(Content::Batch),
-        essence if named && !essence.starts_with("application/cloudevents") => {
-            Ok(Content::One(Box::new(binary(headers, body, defaults))))
-        }
-        _ => Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "http.unsupported_media_type",
-            "send application/cloudevents+json, application/cloudevents-batch+json, or the data with `ce-` headers",
-        )),
+        _ => Ok(()),
     }
 }
 
-fn batch(body: &[u8], defaults: &Defaults) -> Result<Vec<Result<Came, Problem>>, Problem> {
-    check_json(body)?;
-    let events: Vec<&RawValue> = serde_json::from_slice(body).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "event.malformed", "a batch is a JSON array of CloudEvents")
-    })?;
-    if events.is_empty() || events.len() > MAX_BATCH {
-        let detail = format!("a batch holds 1 to {MAX_BATCH} events, not {}", events.len());
-        return Err(Problem::invalid(detail));
-    }
-    Ok(events.into_iter().map(|event| structured(event.get().as_bytes(), defaults)).collect())
+fn is_json(essence: &str) -> bool {
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
-/// Members of one event, each as the client wrote it.
-type Members = BTreeMap<String, Box<RawValue>>;
-
-/// Reads one event in the JSON format; `json` passed [`check_json`].
-fn structured(json: &[u8], defaults: &Defaults) -> Result<Came, Problem> {
-    let members: Members = serde_json::from_slice(json).map_err(|_| malformed("a CloudEvent in JSON is an object"))?;
-    envelope(members, defaults)
-}
-
-/// Reads one event from `ce-` headers and the body as its data.
-fn binary(headers: &HeaderMap, body: Bytes, defaults: &Defaults) -> Result<Came, Problem> {
-    let mut members = Members::new();
-    for name in headers.keys().filter(|name| name.as_str().starts_with("ce-")) {
-        let attribute = &name.as_str()[3..];
-        let mut values = headers.get_all(name).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(invalid(attribute, "the header is there more than once"));
-        };
-        if ["data", "data_base64", "datacontenttype"].contains(&attribute) {
-            return Err(invalid(attribute, "this is no attribute in binary mode; Content-Type and the body say it"));
-        }
-        let text = value.to_str().ok().and_then(percent_decoded);
-        let text = text.ok_or_else(|| invalid(attribute, "expected ASCII, all else percent-encoded as UTF-8"))?;
-        members.insert(attribute.to_owned(), raw(&text)?);
-    }
-    let mut came = envelope(members, defaults)?;
-    if !body.is_empty() {
-        let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        came.envelope.datacontenttype = media_type.map(str::to_owned);
-        if came.envelope.is_json() {
-            check_json(&body).map_err(|error| invalid("data", &error.to_string()))?;
-        }
-        came.envelope.data = Some(body);
-        came.envelope.check()?;
-    }
-    Ok(came)
-}
-
-/// Makes an envelope of members, with what the edge fills in, and without what only the log may say.
-fn envelope(mut members: Members, defaults: &Defaults) -> Result<Came, Problem> {
-    for attribute in ["specversion", "id", "source", "type"] {
-        if !members.contains_key(attribute) {
-            return Err(EnvelopeError::Missing { attribute }.into());
-        }
-    }
-    if let Some(reserved) = members.keys().find(|name| name.starts_with("tw") && is_attribute_name(name)) {
+/// Makes an envelope, with what the edge fills in, and without what only the log may say.
+fn came(mut parsed: Parsed<'_>, defaults: &Defaults) -> Result<Came, Problem> {
+    parsed.accept_only(is_tolerated)?;
+    if let Some((reserved, _)) = parsed.attributes().find(|(name, _)| name.starts_with("tw")) {
         return Err(invalid(reserved, "names that start with `tw` are ours"));
     }
     // An event read from a log may be sent to another one: what that log said of it does not count here.
-    members.remove("sequence");
-    members.remove("recordedtime");
-    if !members.contains_key("time") {
-        let now = defaults.now.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        members.insert("time".into(), raw(&now)?);
-    }
-    let has_key = members.contains_key("partitionkey");
-    if !has_key {
-        members.insert("partitionkey".into(), raw("?")?);
-    }
-    let json = serde_json::to_vec(&members).map_err(Problem::internal)?;
-    let mut envelope = Envelope::from_json(&json).map_err(without_place)?;
+    parsed.forget("sequence");
+    parsed.forget("recordedtime");
+    let has_key = parsed.has_key();
+    // A key that the client left out follows from the data, later.
+    let given = codec::Defaults { time: Some(defaults.now), key: Some("?"), is_keyed_by_subject: false };
+    let mut envelope = parsed.into_envelope(&given)?;
     // A malformed trace is no reason to lose an event: it begins anew.
     envelope.traceparent =
         envelope.traceparent.filter(|it| is_traceparent(it)).or_else(|| defaults.traceparent.clone());
     Ok(Came { envelope, has_key })
 }
 
-fn raw(text: &str) -> Result<Box<RawValue>, Problem> {
-    to_raw_value(&Value::from(text)).map_err(Problem::internal)
-}
-
-/// Lines and columns of the text we put together mean nothing to the client.
-fn without_place(error: EnvelopeError) -> Problem {
-    match error {
-        EnvelopeError::Malformed { reason } => malformed(reason.split(" at line ").next().unwrap_or_default()),
-        other => other.into(),
-    }
-}
-
-fn malformed(reason: &str) -> Problem {
-    EnvelopeError::Malformed { reason: reason.to_owned() }.into()
-}
-
 fn invalid(attribute: &str, reason: &str) -> Problem {
     let attribute = attribute.chars().take(40).flat_map(char::escape_default).collect();
     EnvelopeError::Invalid { attribute, reason: reason.to_owned() }.into()
-}
-
-/// Undoes one round of percent-encoding; `None` for what is not well encoded.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        decoded.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]

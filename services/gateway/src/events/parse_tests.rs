@@ -1,5 +1,5 @@
 use axum::http::{HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
