@@ -77,6 +77,7 @@ fn the_top_level_holds_only_what_belongs_there() {
         "compose.yaml",
         "crates",
         "events",
+        "examples",
         "infra",
         "schemas",
         "services",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Every `path/like/this` in backticks that starts with a room of the house.
 fn paths(text: &str) -> Vec<String> {
-    let rooms = ["crates/", "services/", "events/", "schemas/", "tests/", "infra/", ".ci/", ".github/"];
+    let rooms = ["crates/", "services/", "events/", "examples/", "schemas/", "tests/", "infra/", ".ci/", ".github/"];
     let quoted = text.split('`').skip(1).step_by(2);
     quoted
         .filter(|words| rooms.iter().any(|room| words.starts_with(room)))

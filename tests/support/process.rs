@@ -65,6 +65,11 @@ impl Instance {
         Self::start(&["up"], dir, env).await
     }
 
+    /// The same with more options.
+    pub async fn up_with(options: &[&str], dir: &Path, env: &[(&str, &str)]) -> Result<Self, String> {
+        Self::start(&[&["up"], options].concat(), dir, env).await
+    }
+
     /// `tidewire run` with these roles instead. The data directory is its own, whatever it shares with others.
     pub async fn run(roles: &[&str], dir: &Path, env: &[(String, String)]) -> Result<Self, String> {
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

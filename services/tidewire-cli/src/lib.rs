@@ -7,11 +7,14 @@
 mod args;
 mod client;
 mod command;
+mod contracts;
 mod demo;
 mod exit;
 mod failure;
 mod instance;
 mod local;
+#[cfg(test)]
+mod openapi_tests;
 mod output;
 mod run;
 mod runfile;
@@ -19,6 +22,7 @@ mod services;
 mod session;
 mod signals;
 mod up;
+mod watched;
 mod wire;
 
 use std::ffi::OsString;
@@ -28,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tidewire::config::Env;
 
-use args::{Cli, Command, EXTRACT_CHILD};
+use args::{Cli, Command, EXTRACT_CHILD, EventsCommand};
 use client::Client;
 use exit::Exit;
 use failure::Failure;
@@ -71,6 +75,7 @@ fn run_command(session: &Session, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Explain { code } => command::explain::run(code.as_deref(), &mut output)?,
         Command::Config(config) => command::config::run(session, config, &mut output)?,
+        Command::Events(EventsCommand::Lint(lint)) => command::lint::run(lint, &mut output)?,
         Command::Completions { shell } => command::shell::completions(*shell, &mut output)?,
         Command::Man { dir } => command::shell::man(dir.as_deref(), &mut output)?,
         _ => {
@@ -110,9 +115,13 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
     let client = Client::connect(session).await?;
     let ended = match command {
         Command::Status => command::status::run(&client, output).await,
+        Command::Events(EventsCommand::Emit(emit)) => {
+            command::emit::run(&client, emit, session.clock.as_ref(), output).await
+        }
         Command::Events(events) => command::events::run(&client, events, output).await,
         Command::Consumers(consumers) => command::consumers::run(&client, consumers, output).await,
         Command::Parked(parked) => command::parked::run(&client, parked, output).await,
+        Command::Effects(effects) => command::effects::run(&client, effects, output).await,
         Command::Sagas(sagas) => command::sagas::run(&client, sagas, output).await,
         Command::Keys(keys) => command::keys::run(&client, keys, session.clock.as_ref(), output).await,
         Command::Log(log) => command::log::run(&client, log, output).await,

@@ -16,8 +16,12 @@ use crate::signals;
 pub async fn run(session: &Session, args: &UpArgs, output: &mut Output) -> Result<(), Failure> {
     let config = session.config(&listen_flag(args.listen.as_deref()))?;
     let asked = begin(&config)?;
-    let instance = Instance::start(&config, &Role::ALL, session.clock.clone()).await?;
-    announce(session, &instance, &config, &Role::ALL, output)?;
+    let roles: Vec<Role> = Role::ALL.into_iter().filter(|role| !args.without.contains(role)).collect();
+    if roles.is_empty() {
+        return Err(Failure::new(Exit::Usage, "command.usage", "without any role there is nothing to run"));
+    }
+    let instance = Instance::start(&config, &roles, session.clock.clone()).await?;
+    announce(session, &instance, &config, &roles, output)?;
     until_asked(instance, asked).await
 }
 

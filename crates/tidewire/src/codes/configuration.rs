@@ -34,6 +34,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "The problem names both values, where each came from, and the reason. Change either one, then run `tidewire config check`.",
     ),
     e(
+        "config.schema",
+        "a schema file that cannot be a contract",
+        "The folder that schemas.dir names holds the contracts of other services' events. One of its files is no JSON, no JSON Schema of the dialect 2020-12, refers to another document (nothing is ever fetched), has a name that no event can have, or says something else about a type of this build than the build does. Nothing starts: what the schema was meant to refuse would get into the log.",
+        "The problem names the file and the place in it. Correct it, then run `tidewire config check`. To start without any of them, set schemas.dir to an empty text.",
+    ),
+    e(
         "config.conflict",
         "two variables for the same key",
         "The same key is set by two environment variables with different values, for example TIDEWIRE_STORE_URL and TIDEWIRE_STORE__URL, or a secret both directly and through _FILE. Tidewire does not guess which one was meant.",

@@ -13,8 +13,8 @@ pub struct Described<'a> {
     pub description: &'a str,
     /// The JSON Schema of its data.
     pub schema: Value,
-    /// Data that follows it.
-    pub example: &'a Value,
+    /// Data that follows it, where there is some.
+    pub example: Option<&'a Value>,
 }
 
 /// The document, in AsyncAPI 3.0. The same input gives the same bytes, so that it can be kept in a repository.
@@ -69,15 +69,18 @@ fn message(described: &Described<'_>) -> Value {
         keywords.remove("$id");
         keywords.remove("$schema");
     }
-    json!({
+    let mut message = json!({
         "name": described.ty,
         "title": described.name,
         "summary": described.description,
         "contentType": "application/json",
         "headers": { "$ref": "#/components/schemas/attributes" },
         "payload": { "schemaFormat": "application/schema+json;version=draft-07", "schema": schema },
-        "examples": [{ "name": "example", "payload": described.example }],
-    })
+    });
+    if let Some(example) = described.example {
+        message["examples"] = json!([{ "name": "example", "payload": example }]);
+    }
+    message
 }
 
 /// The CloudEvents attributes, by their names on NATS; Kafka writes `ce_` for `ce-`.

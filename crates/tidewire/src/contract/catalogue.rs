@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -57,32 +57,24 @@ impl Catalogue {
         Ok(true)
     }
 
-    /// The catalogue in a folder of `<type>/v<N>.json`.
+    /// The catalogue in a folder of `<type>/v<N>.json`. Fails with the first file that cannot be read.
     pub fn from_folder(folder: &Path) -> Result<Self, CatalogueError> {
-        let mut catalogue = Self::default();
-        let failed = |place: &Path, error: &dyn fmt::Display| CatalogueError {
-            place: place.display().to_string(),
-            reason: error.to_string(),
-        };
-        let list = |folder: &Path| std::fs::read_dir(folder).map_err(|error| failed(folder, &error));
-        for entry in list(folder)? {
-            let entry = entry.map_err(|error| failed(folder, &error))?.path();
-            if !entry.is_dir() {
-                continue;
-            }
-            for file in list(&entry)? {
-                let file = file.map_err(|error| failed(&entry, &error))?.path();
-                let size = std::fs::metadata(&file).map_err(|error| failed(&file, &error))?.len();
-                if size > MAX_SCHEMA_BYTES {
-                    return Err(failed(&file, &format!("{size} bytes; at most {MAX_SCHEMA_BYTES} are read")));
-                }
-                if file.is_file() {
-                    let text = std::fs::read(&file).map_err(|error| failed(&file, &error))?;
-                    catalogue.read(&file.display().to_string(), &text)?;
+        let (catalogue, errors) = Self::gather(folder);
+        errors.into_iter().next().map_or(Ok(catalogue), Err)
+    }
+
+    /// What can be read of a folder of `<type>/v<N>.json`, and why the rest cannot.
+    pub fn gather(folder: &Path) -> (Self, Vec<CatalogueError>) {
+        let (mut catalogue, mut errors) = (Self::default(), Vec::new());
+        for ty in listed(folder, &mut errors).into_iter().filter(|path| path.is_dir()) {
+            for file in listed(&ty, &mut errors).into_iter().filter(|path| path.is_file()) {
+                let place = file.display().to_string();
+                if let Err(error) = bounded(&file).and_then(|text| catalogue.read(&place, &text)) {
+                    errors.push(error);
                 }
             }
         }
-        Ok(catalogue)
+        (catalogue, errors)
     }
 
     /// Every type with its versions.
@@ -99,6 +91,30 @@ impl Catalogue {
     pub fn is_empty(&self) -> bool {
         self.types.is_empty()
     }
+}
+
+fn unreadable(place: &Path, reason: impl fmt::Display) -> CatalogueError {
+    CatalogueError { place: place.display().to_string(), reason: reason.to_string() }
+}
+
+/// What is in a folder, by name.
+fn listed(folder: &Path, errors: &mut Vec<CatalogueError>) -> Vec<PathBuf> {
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        let mut found =
+            std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        found.sort();
+        Ok(found)
+    };
+    read().map_err(|error| errors.push(unreadable(folder, error))).unwrap_or_default()
+}
+
+/// The text of a file that is not too large.
+fn bounded(file: &Path) -> Result<Vec<u8>, CatalogueError> {
+    let size = std::fs::metadata(file).map_err(|error| unreadable(file, error))?.len();
+    if size > MAX_SCHEMA_BYTES {
+        return Err(unreadable(file, format!("{size} bytes; at most {MAX_SCHEMA_BYTES} are read")));
+    }
+    std::fs::read(file).map_err(|error| unreadable(file, error))
 }
 
 /// A place where the new catalogue breaks whoever relied on the published one.

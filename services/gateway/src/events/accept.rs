@@ -100,7 +100,7 @@ fn entry(index: usize, problem: &Problem) -> Value {
 impl Events {
     fn admit(&self, came: Result<Came, Problem>, defaults: &Defaults, caller: &Caller) -> Result<Envelope, Problem> {
         let max_bytes = self.ports.broker.features().max_event_bytes;
-        let envelope = self.catalogue.admit(came?, defaults.now, max_bytes)?;
+        let envelope = self.contracts.admit(came?, defaults.now, max_bytes)?;
         may_emit(caller, &envelope)?;
         Ok(envelope)
     }

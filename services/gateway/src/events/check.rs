@@ -1,34 +1,19 @@
 //! What an event must be to enter the log: of a known type, after its schema, with the key its data gives.
 
-use std::collections::HashMap;
-
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use jsonschema::{PatternOptions, Validator};
 use serde_json::{Value, json};
-use tidewire::http::{Problem, nearest};
+use tidewire::http::Problem;
 use tidewire::operate::OPERATOR_ACTED;
-use tidewire::{Envelope, EventType};
+use tidewire::{Envelope, Key};
 
 use super::parse::Came;
+use crate::contracts::{Contracts, Known};
 
 /// The places named when data does not follow its schema.
 const MAX_PLACES: usize = 8;
 
-/// The catalogue with its schemas compiled.
-pub(super) struct Catalogue {
-    validators: HashMap<EventType, Validator>,
-}
-
-impl Catalogue {
-    /// Compiles every version of every schema: some tens, a few milliseconds.
-    pub(super) fn new() -> Self {
-        let versions = events::catalogue().iter().flat_map(|entry| (1..=entry.ty.version()).map(|v| entry.ty.at(v)));
-        // Published schemas compile: a test of this module compiles every one of them.
-        let validators = versions.filter_map(|ty| Some((ty.clone(), compile(&events::schema(&ty)?)?))).collect();
-        Self { validators }
-    }
-
+impl Contracts {
     /// Checks an event and gives it its key. `max_bytes` is what the broker takes.
     pub(super) fn admit(&self, came: Came, now: DateTime<Utc>, max_bytes: usize) -> Result<Envelope, Problem> {
         let Came { mut envelope, has_key } = came;
@@ -39,31 +24,38 @@ impl Catalogue {
         if envelope.expirytime.is_some_and(|expiry| expiry <= now) {
             return Err(bad("event.expired", "`expirytime` is in the past: nobody would handle the event"));
         }
-        let entry = events::entry(envelope.ty.name()).ok_or_else(|| unknown_type(envelope.ty.name()))?;
+        let known = self.known(envelope.ty.name()).ok_or_else(|| self.unknown(envelope.ty.name()))?;
         if envelope.ty.name() == OPERATOR_ACTED.name() {
             let detail = format!("`{}` tells what operators did; only the house itself emits it", envelope.ty.name());
             return Err(Problem::new(StatusCode::FORBIDDEN, "event.reserved", detail));
         }
-        self.follow_schema(&envelope)?;
-        let key = (entry.key)(&envelope)?;
-        if has_key && envelope.key != key {
-            let detail =
-                format!("`partitionkey` is `{}`, but the data gives `{key}`; it may be left out", envelope.key);
-            return Err(bad("event.key_mismatch", detail));
-        }
-        envelope.key = key;
+        self.follow_schema(&envelope, &known)?;
+        envelope.key = key_of(&envelope, has_key, &known)?;
         check_dataschema(&envelope)?;
         // A flow that nobody named is named after its first event.
         envelope.correlationid.get_or_insert_with(|| envelope.id.clone());
         Ok(envelope)
     }
 
-    fn follow_schema(&self, envelope: &Envelope) -> Result<(), Problem> {
-        let ty = &envelope.ty;
-        let Some(validator) = self.validators.get(ty) else {
-            let known = events::entry(ty.name()).map_or(0, |entry| entry.ty.version());
-            let detail = format!("`{ty}` is newer than this build, which knows `{}` up to version {known}", ty.name());
-            return Err(bad("event.newer_version", detail));
+    /// Whether the data of a parked event still is what its type asks for, and gives the key it has.
+    pub(crate) fn fits(&self, envelope: &Envelope) -> Result<(), Problem> {
+        let known = self.known(envelope.ty.name()).ok_or_else(|| self.unknown(envelope.ty.name()))?;
+        self.follow_schema(envelope, &known)?;
+        key_of(envelope, true, &known).map(drop)
+    }
+
+    fn follow_schema(&self, envelope: &Envelope, known: &Known) -> Result<(), Problem> {
+        let (ty, newest) = (&envelope.ty, known.newest());
+        let Some(validator) = self.validator(ty) else {
+            let (name, version) = (ty.name(), ty.version());
+            return Err(match version > newest {
+                true => {
+                    let detail =
+                        format!("`{ty}` is newer than this build, which knows `{name}` up to version {newest}");
+                    bad("event.newer_version", detail)
+                }
+                false => bad("event.unknown_type", format!("there is no schema of version {version} of `{name}`")),
+            });
         };
         if !envelope.is_json() {
             return Err(bad("event.schema_invalid", format!("the data of `{ty}` is JSON, and is to be sent as JSON")));
@@ -88,9 +80,22 @@ impl Catalogue {
     }
 }
 
-fn compile(schema: &Value) -> Option<Validator> {
-    // The linear regex engine: a pattern cannot be made to run for ever.
-    jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema).ok()
+/// The key its data gives; of a type that is only a schema file, the one the client named.
+fn key_of(envelope: &Envelope, has_key: bool, known: &Known) -> Result<Key, Problem> {
+    let Known::Own(entry) = known else {
+        let name = envelope.ty.name();
+        let detail = format!(
+            "attribute `partitionkey` is missing: no Rust type says what `{name}` is kept in order by, so its emitter does"
+        );
+        let missing = || bad("event.malformed", detail).with("attribute", "partitionkey");
+        return if has_key { Ok(envelope.key.clone()) } else { Err(missing()) };
+    };
+    let key = (entry.key)(envelope)?;
+    if has_key && envelope.key != key {
+        let detail = format!("`partitionkey` is `{}`, but the data gives `{key}`; it may be left out", envelope.key);
+        return Err(bad("event.key_mismatch", detail));
+    }
+    Ok(key)
 }
 
 fn bad(code: &str, detail: impl std::fmt::Display) -> Problem {
@@ -99,16 +104,6 @@ fn bad(code: &str, detail: impl std::fmt::Display) -> Problem {
 
 fn short(text: &str) -> String {
     text.chars().take(200).collect()
-}
-
-/// The refusal of a name that is not in the catalogue, with the one that was probably meant.
-pub(super) fn unknown_type(name: &str) -> Problem {
-    let known = events::catalogue().iter().map(|entry| entry.ty.name());
-    let problem = |detail| Problem::new(StatusCode::BAD_REQUEST, "event.unknown_type", detail);
-    match nearest(name, known) {
-        Some(near) => problem(format!("there is no event type `{name}`; did you mean `{near}`?")).with("nearest", near),
-        None => problem(format!("there is no event type `{name}`; /schemas lists those there are")),
-    }
 }
 
 /// A schema elsewhere is never fetched, so none may be named.
@@ -141,17 +136,6 @@ pub(super) fn is_traceparent(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_published_schema_compiles_and_takes_its_example() {
-        let catalogue = Catalogue::new();
-        for entry in events::catalogue() {
-            for version in 1..=entry.ty.version() {
-                assert!(catalogue.validators.contains_key(&entry.ty.at(version)), "{} v{version}", entry.ty);
-            }
-            assert!(catalogue.validators[&entry.ty].is_valid(&entry.example), "{}", entry.ty);
-        }
-    }
 
     #[test]
     fn traces_are_told_from_noise() {

@@ -11,7 +11,7 @@ use tidewire::identity::{Caller, Operation, Scopes};
 use tidewire::store::Selection;
 use tidewire::{Envelope, Key};
 
-use super::check::unknown_type;
+use crate::contracts::Contracts;
 
 /// Patterns in one filter.
 const MAX_PATTERNS: usize = 50;
@@ -43,7 +43,7 @@ struct Raw {
 impl Filter {
     /// Reads the filter from a query string. Types that match nothing there is are refused: silence would look
     /// like nothing happening.
-    pub(super) fn of(uri: &Uri, caller: &Caller) -> Result<Self, Problem> {
+    pub(super) fn of(uri: &Uri, caller: &Caller, contracts: &Contracts) -> Result<Self, Problem> {
         let Query(raw) = Query::<Raw>::try_from_uri(uri).map_err(Problem::invalid)?;
         let expression = raw.filter.as_deref().map(Expression::filter).transpose().map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, "filter.invalid", format!("`filter` is no CloudEvents SQL: {error}"))
@@ -56,7 +56,7 @@ impl Filter {
                 return Err(Problem::invalid(format!("at most {MAX_PATTERNS} types are taken in one filter")));
             }
             for pattern in patterns {
-                expand(pattern, &mut names)?;
+                expand(pattern, contracts, &mut names)?;
             }
         }
         names.sort_unstable();
@@ -101,18 +101,18 @@ impl Filter {
     }
 }
 
-fn expand(pattern: &str, names: &mut Vec<String>) -> Result<(), Problem> {
+fn expand(pattern: &str, contracts: &Contracts, names: &mut Vec<String>) -> Result<(), Problem> {
     let before = names.len();
-    let known = events::catalogue().iter().map(|entry| entry.ty.name());
+    let mut known = contracts.names();
     match pattern.strip_suffix('*') {
         Some("") => names.extend(known.map(str::to_owned)),
         Some(prefix) if prefix.ends_with('.') => {
             names.extend(known.filter(|name| name.starts_with(prefix)).map(str::to_owned));
         }
         Some(_) => return Err(Problem::invalid("a prefix of types ends in `.*`, such as `user.*`")),
-        None => names.extend(known.filter(|name| *name == pattern).map(str::to_owned)),
+        None => names.extend(known.find(|name| *name == pattern).map(str::to_owned)),
     }
-    if names.len() == before { Err(unknown_type(&pattern.chars().take(128).collect::<String>())) } else { Ok(()) }
+    if names.len() == before { Err(contracts.unknown(&pattern.chars().take(128).collect::<String>())) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -120,7 +120,8 @@ mod tests {
     use super::*;
 
     fn filter(query: &str) -> Result<Filter, String> {
-        Filter::of(&format!("/v1/events?{query}").parse().unwrap(), &Caller::local()).map_err(|problem| problem.code)
+        let uri = format!("/v1/events?{query}").parse().unwrap();
+        Filter::of(&uri, &Caller::local(), &Contracts::default()).map_err(|problem| problem.code)
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) async fn list(
         Some("newest") => true,
         Some(_) => return Err(Problem::invalid("`order` is `oldest` or `newest`")),
     };
-    let filter = Filter::of(&uri, &auth::caller(&extensions))?;
+    let filter = Filter::of(&uri, &auth::caller(&extensions), &events.contracts)?;
     let place = Place { backwards, filter: filter.canonical() };
     let mut selection = Selection { backwards, ..filter.selection() };
     if let Some(cursor) = &page.cursor {

@@ -47,7 +47,7 @@ pub(super) async fn stream(
     extensions: Extensions,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let filter = Filter::of(&uri, &auth::caller(&extensions))?;
+    let filter = Filter::of(&uri, &auth::caller(&extensions), &events.contracts)?;
     let store = events.ports.store.clone();
     let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     let after = match last.or(from.as_deref()) {

@@ -11,9 +11,12 @@ use clap::{Args, ValueEnum};
                   With nothing configured, everything is kept under ./tidewire-data.\n\n\
                   SIGTERM or Ctrl-C finishes what has begun (at most shutdown.deadline); a second one ends at once. \
                   Nothing is lost either way.",
-    after_long_help = "Example:\n  tidewire up\n  tidewire up --data-dir /var/lib/tidewire --listen 127.0.0.1:8080"
+    after_long_help = "Example:\n  tidewire up\n  tidewire up --data-dir /var/lib/tidewire --listen 127.0.0.1:8080\n  tidewire up --without enrichment     a service of yours takes its place"
 )]
 pub struct UpArgs {
+    /// Roles that this process leaves to somebody else, such as a service that takes a step of a saga in its place.
+    #[arg(long, value_enum, value_name = "ROLE", value_delimiter = ',')]
+    pub without: Vec<Role>,
     /// Address of the HTTP surface; port 0 takes a free one and prints it.
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,

@@ -49,7 +49,8 @@ pub fn run(session: &Session, command: &ConfigCommand, output: &mut Output) -> R
 }
 
 fn check(session: &Session, output: &mut Output) -> Result<(), Failure> {
-    match Config::load(session.sources(&[])?) {
+    let loaded = Config::load(session.sources(&[])?);
+    match loaded.and_then(|config| crate::contracts::foreign(&config)) {
         Ok(_) => {
             let verdict = json!({"ok": true, "problems": []});
             Ok(output.thing(&verdict, &["/ok"], |_| "The configuration is sound.".into())?)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::Foreign;
 use tidewire::config::Config;
 use tidewire::telemetry::metrics;
 use tidewire::{Clock, EventType, Store};
@@ -33,7 +34,12 @@ impl Choice {
     }
 
     /// Opens it.
-    pub async fn open(self, config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, Failure> {
+    pub async fn open(
+        self,
+        config: &Config,
+        foreign: &Foreign,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn Store>, Failure> {
         let store = &config.store;
         let readers = u32::try_from(store.readers).unwrap_or(u32::MAX);
         match self {
@@ -59,7 +65,7 @@ impl Choice {
                 };
                 let opened = PostgresStore::open(options, clock).await?;
                 opened.limit_emit(config.broker.max_event_bytes).await?;
-                for (ty, keyword) in opened.teach_emit(&catalogue()).await? {
+                for (ty, keyword) in opened.teach_emit(&catalogue(foreign)).await? {
                     tracing::warn!(%ty, keyword, "tidewire.emit cannot check data against this schema");
                 }
                 Ok(Arc::new(opened))
@@ -73,8 +79,9 @@ fn flushed(commits: usize, took: Duration) {
     metrics::commit_seconds(took);
 }
 
-/// Every version of every schema of this build.
-fn catalogue() -> Vec<(EventType, String)> {
+/// Every version of every schema: of this build, and of services in other languages.
+fn catalogue(foreign: &Foreign) -> Vec<(EventType, String)> {
     let versions = events::catalogue().iter().flat_map(|entry| (1..=entry.ty.version()).map(|v| entry.ty.at(v)));
-    versions.filter_map(|ty| events::schema(&ty).map(|schema| (ty, schema.to_string()))).collect()
+    let own = versions.filter_map(|ty| events::schema(&ty).map(|schema| (ty, schema.to_string())));
+    own.chain(foreign.schemas().map(|(ty, schema)| (ty, schema.to_string()))).collect()
 }

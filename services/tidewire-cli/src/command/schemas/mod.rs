@@ -1,13 +1,17 @@
 //! `schemas`: what event types look like, and whether a change of one breaks somebody.
 
 mod export;
+mod readers;
 mod source;
 mod stored;
 
 use std::collections::BTreeMap;
 
+use gateway::Contracts;
 use serde_json::{Value, json};
 use tidewire::contract::{Catalogue, Mode, breaks, compare};
+
+use readers::Reader;
 
 use super::Noun;
 use crate::args::SchemasCommand;
@@ -47,30 +51,40 @@ const BREAKS: Noun = Noun {
 /// Reads, compares and prints.
 pub async fn run(session: &Session, command: &SchemasCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
-        SchemasCommand::List { catalogue } => TYPES.page(output, &list(&chosen(catalogue.as_deref()).await?)),
+        SchemasCommand::List { catalogue } => TYPES.page(output, &list(&chosen(session, catalogue.as_deref()).await?)),
         SchemasCommand::Diff { name, from, to, catalogue } => {
-            let catalogue = chosen(catalogue.as_deref()).await?;
+            let catalogue = chosen(session, catalogue.as_deref()).await?;
             BREAKS.page(output, &diff(&catalogue, name, *from, *to)?)
         }
         SchemasCommand::Check { against, .. } if against == "log" => {
             let client = Client::connect(session).await?;
-            let ended = stored::check(&client, output).await;
+            let ended = match contracts(session) {
+                Ok(contracts) => stored::check(&client, &contracts, output).await,
+                Err(failure) => Err(failure),
+            };
             client.close().await;
             ended
         }
         SchemasCommand::Check { against, catalogue, mode } => {
-            let (published, new) = (source::read(against).await?, chosen(catalogue.as_deref()).await?);
-            let consumers = consumers(session).await;
-            check(&published, &new, *mode, catalogue.is_none(), consumers.as_ref(), output)
+            let (published, new) = (source::read(against).await?, chosen(session, catalogue.as_deref()).await?);
+            let readers = readers::find(session).await?;
+            check(&published, &new, *mode, catalogue.is_none(), &readers, output)
         }
-        SchemasCommand::Export { format, folder } => export::run(*format, folder.as_deref(), output),
+        SchemasCommand::Export { format, folder } => {
+            export::run(&contracts(session)?, *format, folder.as_deref(), output)
+        }
     }
 }
 
-async fn chosen(catalogue: Option<&str>) -> Result<Catalogue, Failure> {
+/// The types of this build, and those of the configured folder.
+fn contracts(session: &Session) -> Result<Contracts, Failure> {
+    Ok(Contracts::new(crate::contracts::foreign(&session.config(&[])?)?))
+}
+
+async fn chosen(session: &Session, catalogue: Option<&str>) -> Result<Catalogue, Failure> {
     match catalogue {
         Some(source) => source::read(source).await,
-        None => Ok(source::compiled()),
+        None => Ok(contracts(session)?.catalogue()),
     }
 }
 
@@ -104,29 +118,12 @@ fn diff(catalogue: &Catalogue, name: &str, from: u16, to: u16) -> Result<Value, 
     Ok(json!({ "items": items, "cursor": null }))
 }
 
-/// Who reads what, if an instance or a data directory can be asked.
-async fn consumers(session: &Session) -> Option<BTreeMap<String, Vec<String>>> {
-    let client = Client::connect(session).await.ok()?;
-    let found = client.get(&path(&["v1", "consumers"])).await;
-    client.close().await;
-    let mut readers = BTreeMap::<String, Vec<String>>::new();
-    for consumer in found.ok()?.get("items")?.as_array()? {
-        let name = consumer.get("name").and_then(Value::as_str).unwrap_or_default();
-        for ty in consumer.get("types").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            // With its version or without.
-            let read = ty.parse::<tidewire::EventType>().map_or_else(|_| ty.to_owned(), |ty| ty.name().to_owned());
-            readers.entry(read).or_default().push(name.to_owned());
-        }
-    }
-    Some(readers)
-}
-
 fn check(
     published: &Catalogue,
     new: &Catalogue,
     mode: Mode,
     is_own: bool,
-    consumers: Option<&BTreeMap<String, Vec<String>>>,
+    readers: &[Reader],
     output: &mut Output,
 ) -> Result<(), Failure> {
     // Every older version of this build's types is upcast before a handler sees it; a test holds that.
@@ -135,11 +132,11 @@ fn check(
     let findings: Vec<Value> = compare(published, new, mode, is_upcast)
         .into_iter()
         .map(|finding| {
-            let hit = consumers.and_then(|consumers| consumers.get(&finding.name));
+            let hit = readers::hit(readers, &finding);
             json!({
                 "type": finding.name, "from": finding.from, "to": finding.to, "rule": finding.rule,
                 "keyword": finding.broken.rule, "path": finding.broken.path, "what": finding.broken.what,
-                "consumers": consumers.map(|_| hit.cloned().unwrap_or_default()),
+                "consumers": hit,
             })
         })
         .collect();
@@ -147,12 +144,8 @@ fn check(
     if findings.is_empty() {
         return Ok(());
     }
-    let hint = match consumers {
-        Some(_) => "make a new version of each type, with an upcast, and leave what is published as it is",
-        None => "no instance could be asked who reads these types; with --url the consumers are named as well",
-    };
     Err(Failure::new(Exit::Findings, "schema.breaks", format!("{} changes break a contract ({mode})", findings.len()))
-        .hint(hint))
+        .hint("make a new version of each type, with an upcast, and leave what is published as it is"))
 }
 
 #[cfg(test)]
@@ -165,20 +158,20 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas");
         let published = Catalogue::from_folder(&folder).unwrap();
         let (mut output, _) = Output::to_memory(Format::Json);
-        check(&published, &source::compiled(), Mode::BackwardTransitive, true, None, &mut output).unwrap();
+        check(&published, &Contracts::default().catalogue(), Mode::BackwardTransitive, true, &[], &mut output).unwrap();
     }
 
     #[test]
     fn what_breaks_is_named_with_whom_it_hits() {
-        let mut published = source::compiled();
+        let mut published = Contracts::default().catalogue();
         published.insert("user.gone", 1, json!({"type": "object"}));
         let mut stricter = published.schema("user.followed", 1).unwrap().clone();
         stricter["required"] = json!(["follower_id"]);
         published.insert("user.followed", 1, stricter);
-        let consumers = BTreeMap::from([("user.followed".to_owned(), vec!["social.followers".to_owned()])]);
+        let readers = [Reader::new("social.followers", &["user.followed.v1"])];
         let (mut output, sink) = Output::to_memory(Format::Table);
-        let failure =
-            check(&published, &source::compiled(), Mode::Backward, true, Some(&consumers), &mut output).unwrap_err();
+        let failure = check(&published, &Contracts::default().catalogue(), Mode::Backward, true, &readers, &mut output)
+            .unwrap_err();
         assert_eq!((failure.exit, failure.code.as_str()), (Exit::Findings, "schema.breaks"));
         for wanted in ["user.gone", "removed", "user.followed", "/followed_id", "social.followers"] {
             assert!(sink.text().contains(wanted), "{wanted}: {}", sink.text());
@@ -187,10 +180,10 @@ mod tests {
 
     #[test]
     fn two_versions_are_compared_both_ways() {
-        let found = diff(&source::compiled(), "activity.tracked", 1, 2).unwrap();
+        let found = diff(&Contracts::default().catalogue(), "activity.tracked", 1, 2).unwrap();
         let readers: Vec<&str> =
             found["items"].as_array().unwrap().iter().filter_map(|item| item["reader"].as_str()).collect();
         assert!(readers.contains(&"v1") && readers.contains(&"v2"), "{found}");
-        assert_eq!(diff(&source::compiled(), "activity.tracked", 1, 9).unwrap_err().exit, Exit::NotFound);
+        assert_eq!(diff(&Contracts::default().catalogue(), "activity.tracked", 1, 9).unwrap_err().exit, Exit::NotFound);
     }
 }

@@ -17,19 +17,6 @@ const MAX_FETCHED: usize = 2_000;
 /// How long a server may take for one answer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// The catalogue of this build.
-pub fn compiled() -> Catalogue {
-    let mut catalogue = Catalogue::default();
-    for entry in ::events::catalogue() {
-        for version in 1..=entry.ty.version() {
-            if let Some(schema) = entry.schema(version) {
-                catalogue.insert(entry.ty.name(), version, schema);
-            }
-        }
-    }
-    catalogue
-}
-
 /// A folder, `git:REVISION[:FOLDER]`, or a URL.
 pub async fn read(source: &str) -> Result<Catalogue, Failure> {
     let catalogue = if let Some(revision) = source.strip_prefix("git:") {
@@ -101,7 +88,11 @@ async fn from_url(base: &str) -> Result<Catalogue, Failure> {
     let mut catalogue = Catalogue::default();
     for ty in wanted {
         let place = format!("{base}/{}/v{}.json", ty.name(), ty.version());
-        let text = get(place.clone()).await.map_err(|error| unreachable(&error.without_url()))?;
+        let text = match get(place.clone()).await {
+            // Of a type that is only schema files, versions may be missing before the newest.
+            Err(error) if error.status() == Some(reqwest::StatusCode::NOT_FOUND) => continue,
+            answer => answer.map_err(|error| unreachable(&error.without_url()))?,
+        };
         if text.len() as u64 > MAX_SCHEMA_BYTES {
             return Err(unreachable(&format!("{place} is larger than {MAX_SCHEMA_BYTES} bytes")));
         }

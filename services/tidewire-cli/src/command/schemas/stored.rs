@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gateway::Contracts;
 use serde_json::{Value, json};
 use tidewire::Envelope;
 
@@ -18,7 +19,7 @@ const PAGE: &str = "500";
 const ROWS: Noun = Noun {
     columns: &[
         text("type", &["/type"]),
-        number("events", &["/events"]),
+        number("stored", &["/events"]),
         number("unreadable", &["/unreadable"]),
         text("first", &["/first"]),
         text("why", &["/why"]),
@@ -36,15 +37,25 @@ struct Row {
     first: Option<(String, String)>,
 }
 
-/// Reads the whole log and everything that is parked, as a handler would.
-pub async fn check(client: &Client, output: &mut Output) -> Result<(), Failure> {
+impl Row {
+    fn add(&mut self, place: &str, read: Result<(), String>) {
+        self.events += 1;
+        if let Err(why) = read {
+            self.unreadable += 1;
+            self.first.get_or_insert_with(|| (place.to_owned(), why));
+        }
+    }
+}
+
+/// Reads the whole log, everything that is parked, and every saga, as handlers and orchestrators would.
+pub async fn check(client: &Client, contracts: &Contracts, output: &mut Output) -> Result<(), Failure> {
     let mut rows = BTreeMap::<String, Row>::new();
     let mut cursor = None;
     loop {
         let (items, next) = page(client, "events", cursor.as_deref()).await?;
         for item in items {
             let place = format!("position {}", item.get("position").unwrap_or(&Value::Null));
-            look_at(item.get("event").unwrap_or(&Value::Null), &place, &mut rows);
+            look_at(contracts, item.get("event").unwrap_or(&Value::Null), &place, &mut rows);
         }
         cursor = next;
         if cursor.is_none() {
@@ -57,7 +68,20 @@ pub async fn check(client: &Client, output: &mut Output) -> Result<(), Failure> 
             // A list shows no data.
             let ordinal = item.get("ordinal").unwrap_or(&Value::Null).to_string();
             let parked = client.get(&path(&["v1", "parked", &ordinal])).await?;
-            look_at(parked.get("envelope").unwrap_or(&Value::Null), &format!("parked {ordinal}"), &mut rows);
+            let place = format!("parked {ordinal}");
+            look_at(contracts, parked.get("envelope").unwrap_or(&Value::Null), &place, &mut rows);
+        }
+        cursor = next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    loop {
+        let (items, next) = page(client, "sagas", cursor.as_deref()).await?;
+        for item in items {
+            // A list shows no state.
+            let id = item.get("id").and_then(Value::as_str).unwrap_or_default();
+            look_at_saga(&client.get(&path(&["v1", "sagas", id])).await?, &mut rows);
         }
         cursor = next;
         if cursor.is_none() {
@@ -78,7 +102,7 @@ pub async fn check(client: &Client, output: &mut Output) -> Result<(), Failure> 
         some => Err(Failure::new(
             Exit::Findings,
             "schema.unreadable",
-            format!("{some} stored events cannot be read by this build"),
+            format!("{some} of what is stored cannot be read by this build"),
         )
         .hint("give the type an upcast from the version that is stored, or run the build that wrote it")),
     }
@@ -92,20 +116,19 @@ async fn page(client: &Client, noun: &str, cursor: Option<&str>) -> Result<(Vec<
     Ok((items, next))
 }
 
-fn look_at(event: &Value, place: &str, rows: &mut BTreeMap<String, Row>) {
+fn look_at(contracts: &Contracts, event: &Value, place: &str, rows: &mut BTreeMap<String, Row>) {
     let ty = event.get("type").and_then(Value::as_str).unwrap_or("?").to_owned();
-    let row = rows.entry(ty).or_default();
-    row.events += 1;
-    if let Err(why) = read(event) {
-        row.unreadable += 1;
-        row.first.get_or_insert_with(|| (place.to_owned(), why));
-    }
+    rows.entry(ty).or_default().add(place, read(contracts, event));
 }
 
-fn read(event: &Value) -> Result<(), String> {
+/// A saga's journal counts as a type of its own, by the saga's name and the version of its definition.
+fn look_at_saga(saga: &Value, rows: &mut BTreeMap<String, Row>) {
+    let text = |name: &str| saga.get(name).and_then(Value::as_str).unwrap_or("?");
+    let ty = format!("saga {}.v{}", text("type"), saga.get("definition").unwrap_or(&Value::Null));
+    rows.entry(ty).or_default().add(&format!("saga {}", text("id")), saga_orchestrator::read(saga));
+}
+
+fn read(contracts: &Contracts, event: &Value) -> Result<(), String> {
     let envelope = Envelope::from_json(event.to_string().as_bytes()).map_err(|error| error.to_string())?;
-    match ::events::entry(envelope.ty.name()) {
-        Some(entry) => (entry.check)(&envelope).map_err(|error| error.to_string()),
-        None => Err("this build does not know the type".into()),
-    }
+    contracts.read(&envelope)
 }
