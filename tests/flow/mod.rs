@@ -4,6 +4,7 @@
 mod commands;
 mod consuming;
 mod effects;
+mod objects;
 mod parking;
 mod reconciling;
 mod relaying;

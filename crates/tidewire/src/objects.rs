@@ -1,14 +1,19 @@
-//! Originals and their derivatives in an object store: a local folder by default.
+//! Originals and their derivatives in an object store: a local folder by default, a bucket where several machines share it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+
+use crate::config::ObjectsConfig;
 
 /// The largest object that is stored or read, in bytes (64 MiB): they are held in memory whole.
 pub const MAX_OBJECT_BYTES: u64 = 64 * 1024 * 1024;
@@ -19,20 +24,50 @@ pub const MAX_KEY_BYTES: usize = 200;
 /// The most keys one [`Objects::list`] returns.
 pub const MAX_LISTED: usize = 10_000;
 
+/// How long one request to a bucket may take: the largest object over a slow line.
+const S3_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long connecting to a bucket may take: who does not answer by then is away.
+const S3_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Repeats of one request within a call. The caller repeats as well, later and counted, so these only bridge what
+/// passes by itself.
+const S3_RETRIES: usize = 3;
+
+/// How long a call may go on repeating.
+const S3_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why the object store did not do as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObjectsError {
-    /// The address names a store this program was not built for. Change the address or the build.
-    #[error("unsupported scheme {scheme:?} in the object store's address; {advice}")]
+    /// The address names a store of an unknown sort. Change the address.
+    #[error(
+        "unsupported scheme {scheme:?} in the object store's address; give a folder, file:///path or s3://bucket/prefix"
+    )]
     UnsupportedScheme {
         /// The scheme found.
         scheme: String,
-        /// What to do.
-        advice: &'static str,
+    },
+    /// The bucket's address or its settings cannot be used. Correct them.
+    #[error("the bucket {bucket:?} cannot be used: {reason}")]
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The object store refuses who we are or what we may. Correct `objects.access_key`, `objects.secret_key` or the
+    /// rights of their owner; trying again does not help.
+    #[error("the object store refuses {key}: {source}")]
+    Denied {
+        /// The key in question.
+        key: String,
+        /// What the store said.
+        source: object_store::Error,
     },
     /// The address cannot be read at all. Correct it.
-    #[error("{0:?} is not a folder or file:// address")]
+    #[error("{0:?} is not a folder, a file:// or an s3:// address")]
     InvalidAddress(String),
     /// The folder cannot be made or opened. Check its path and permissions.
     #[error("the object folder {} cannot be opened: {source}", path.display())]
@@ -168,15 +203,56 @@ impl Objects {
         Ok(Self { store: Arc::new(store) })
     }
 
-    /// Opens the store the configuration names (`objects.url`).
+    /// Opens the store the configuration names (`objects.url`). A bucket is not asked yet: one that cannot be reached
+    /// fails the first call instead.
     ///
     /// # Errors
-    /// As [`Objects::open`].
+    /// As [`Objects::open`], or [`ObjectsError::Bucket`].
     pub fn from_config(config: &crate::config::Config) -> Result<Self, ObjectsError> {
         match config.objects_dir() {
             Some(dir) => Self::open(&dir.to_string_lossy()),
+            None if config.objects.url.scheme() == "s3" => Self::bucket(&config.objects),
             None => Self::open(config.objects.url.expose()),
         }
+    }
+
+    /// Opens a bucket of S3, or of a server that speaks its protocol.
+    fn bucket(config: &ObjectsConfig) -> Result<Self, ObjectsError> {
+        let (bucket, prefix) = config
+            .url
+            .rest()
+            .trim_start_matches('/')
+            .split_once('/')
+            .unwrap_or((config.url.rest().trim_start_matches('/'), ""));
+        let unusable = |reason: String| ObjectsError::Bucket { bucket: bucket.to_owned(), reason };
+        if bucket.is_empty() {
+            return Err(unusable("objects.url names none; write s3://bucket or s3://bucket/prefix".into()));
+        }
+        let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|error| unusable(error.to_string()))?;
+        let endpoint = config.endpoint.expose();
+        let patience =
+            RetryConfig { max_retries: S3_RETRIES, retry_timeout: S3_PATIENCE, backoff: BackoffConfig::default() };
+        let client = ClientOptions::new()
+            .with_timeout(S3_TIMEOUT)
+            .with_connect_timeout(S3_CONNECT_TIMEOUT)
+            // Said in the configuration, by the scheme of the endpoint.
+            .with_allow_http(endpoint.starts_with("http://"));
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(&config.region)
+            .with_retry(patience)
+            .with_client_options(client);
+        if !endpoint.is_empty() {
+            builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+        }
+        // Without keys the machine's own identity is asked for, as everywhere at this provider.
+        if !config.access_key.is_empty() {
+            builder = builder
+                .with_access_key_id(config.access_key.expose())
+                .with_secret_access_key(config.secret_key.expose());
+        }
+        let store = builder.build().map_err(|error| unusable(error.to_string()))?;
+        Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)) })
     }
 
     /// Stores an object, replacing one of the same key. When this returns, it survives a power cut.
@@ -253,14 +329,7 @@ fn folder(address: &str) -> Result<PathBuf, ObjectsError> {
         None => Ok(PathBuf::from(address)),
         Some(("file", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
         Some(("file", _)) => Err(invalid()),
-        Some((scheme, _)) => {
-            let advice = if scheme == "s3" {
-                "build with feature s3, or give a folder"
-            } else {
-                "give a folder or file:///path"
-            };
-            Err(ObjectsError::UnsupportedScheme { scheme: scheme.to_owned(), advice })
-        }
+        Some((scheme, _)) => Err(ObjectsError::UnsupportedScheme { scheme: scheme.to_owned() }),
     }
 }
 
@@ -275,6 +344,9 @@ fn check_size(key: &ObjectKey, bytes: u64) -> Result<(), ObjectsError> {
 fn storage(key: &ObjectKey, source: object_store::Error) -> ObjectsError {
     match source {
         object_store::Error::NotFound { .. } => ObjectsError::NotFound { key: key.to_string() },
+        source @ (object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }) => {
+            ObjectsError::Denied { key: key.to_string(), source }
+        }
         source => ObjectsError::Storage { key: key.to_string(), source },
     }
 }
@@ -301,9 +373,18 @@ mod tests {
         for address in ["", " ", "file://host/a", "a\0b"] {
             assert!(matches!(folder(address), Err(ObjectsError::InvalidAddress(_))), "{address:?}");
         }
-        let error = folder("s3://bucket/prefix").unwrap_err().to_string();
-        assert!(error.contains("unsupported scheme") && error.contains("build with feature s3"), "{error}");
         assert!(matches!(folder("gopher://x"), Err(ObjectsError::UnsupportedScheme { .. })));
+    }
+
+    #[test]
+    fn a_bucket_that_cannot_be_is_told_at_once() {
+        let open = |url| Objects::from_config(&crate::config::Config::with([("objects.url", url)]).unwrap());
+        assert!(open("s3://bucket/some/prefix").is_ok());
+        assert!(open("s3://bucket").is_ok());
+        for url in ["s3://", "s3:///prefix", "s3://bucket/a//b"] {
+            let told = open(url).map(drop).unwrap_err();
+            assert!(matches!(told, ObjectsError::Bucket { .. }), "{url}: {told}");
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 // Changing something: always with a preview where there is one, a reason, and a second look.
 
-import { h, jsonBlock, notice, put } from './dom.js';
+import { copyButton, h, jsonBlock, notice, put } from './dom.js';
 import { send } from './api.js';
 
 /// A dialog with `fields` ({name, label, value, kind, hint, required}); resolves with what was entered, or null.
@@ -22,6 +22,16 @@ export function ask(title, explanation, fields, { preview, verb = 'Do it', dange
       h('div', { class: 'actions' }, h('button', { value: '', formnovalidate: true }, 'Cancel'), look, h('button', { value: 'do', class: danger ? 'danger' : 'main' }, verb)));
     const dialog = h('dialog', { 'aria-label': title }, form);
     dialog.addEventListener('close', () => { const done = dialog.returnValue === 'do' ? entered() : null; dialog.remove(); resolve(done); });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/// Shows one text that is to be kept, until it is closed.
+export function show(title, explanation, text) {
+  return new Promise((resolve) => {
+    const dialog = h('dialog', { 'aria-label': title }, h('form', { method: 'dialog' }, h('h2', {}, title), h('p', { class: 'dim' }, explanation), h('pre', {}, text), h('div', { class: 'actions' }, copyButton('Copy', () => text), h('button', { class: 'main' }, 'I have it'))));
+    dialog.addEventListener('close', () => { dialog.remove(); resolve(); });
     document.body.append(dialog);
     dialog.showModal();
   });

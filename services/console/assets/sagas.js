@@ -24,11 +24,15 @@ async function list(body, { parameters, signal }) {
   put(body, h('h1', {}, 'Sagas'), h('div', { class: 'actions' }, chips), table(columns, found.items, empty('No saga is like this.', 'tidewire sagas list')), h('p', {}, cursor && link('sagas', 'first page', { status, type }), ' ', found.cursor && link('sagas', 'older →', { status, type, cursor: found.cursor })));
 }
 
+const STEP = { name: 'step', label: 'Step (where it could be several)', hint: 'as in the timeline' };
+const OUTPUT = { name: 'output', label: 'What the reply would have said: its data as JSON, or empty', kind: 'text', value: '' };
 const VERBS = [
-  ['retry', 'Retry', 'Asks for the step that failed again, or for the undo that is stuck.', ['stuck', 'stalled', 'running', 'compensating']],
-  ['skip', 'Skip the step', 'Goes on as if the step had happened, with the output given here.', ['stuck', 'running'], [{ name: 'output', label: 'Output (JSON)', kind: 'text', value: '{}' }]],
-  ['compensate', 'Undo everything', 'Turns back: what happened is undone in reverse order.', ['running', 'stuck'], [], true],
-  ['cancel', 'Cancel', 'Ends it: what happened is undone; what was not begun never begins.', ['running', 'compensating', 'stuck', 'stalled'], [], true],
+  ['retry', 'Retry', 'Asks again for the step that failed or is waited for, or for the undo that is stuck.', [STEP]],
+  ['skip', 'Skip a step', 'Goes on without the reply of a step.', [STEP, OUTPUT]],
+  ['done', 'Mark done', 'Counts a step as done by hand, or as undone.', [STEP, OUTPUT]],
+  ['forward', 'Go forward', 'Stops undoing and goes forward again.', []],
+  ['compensate', 'Undo everything', 'Turns back: what happened is undone in reverse order.', [], true],
+  ['cancel', 'Cancel', 'Turns back, if that can do no harm.', [], true],
 ];
 
 async function one(body, id, { every, signal, again }) {
@@ -40,11 +44,16 @@ async function one(body, id, { every, signal, again }) {
     // Only what changed is drawn again: folded and selected text stays as it is.
     if (text === last) return;
     last = text;
-    const verbs = VERBS.filter(([, , , states]) => states.includes(saga.status)).map(([verb, label, explanation, , fields = [], danger]) => action({
+    const isOver = ['completed', 'undone'].includes(saga.status);
+    const verbs = isOver ? [] : VERBS.map(([verb, label, explanation, fields, danger]) => action({
       label, explanation, fields, danger, path: `${at}/${verb}`, dryRun: true, again,
-      body: ({ output, ...entered }) => ({ ...entered, revision: saga.revision, ...(output === undefined ? {} : { output: JSON.parse(output) }) }),
+      body: ({ step, output, reason }) => ({ reason, revision: saga.revision, ...(step ? { step } : {}), ...(output ? { output: JSON.parse(output) } : {}) }),
     }));
-    put(body, h('h1', {}, saga.type), h('div', { class: 'actions' }, badge(saga.status), saga.revision !== undefined && verbs, copyButton('Copy command', () => `tidewire sagas show ${quoted(id)}`)),
+    const signals = saga.steps.filter((step) => step.status === 'waiting').map((step) => action({
+      label: `Signal ${step.name}`, explanation: 'Gives the step what it waits for.', fields: [{ name: 'data', label: 'Data (JSON)', kind: 'text', value: 'null' }], path: `${at}/signals/${encodeURIComponent(step.name)}`, dryRun: true, again,
+      body: ({ data, reason }) => ({ data: JSON.parse(data), reason }),
+    }));
+    put(body, h('h1', {}, saga.type), h('div', { class: 'actions' }, badge(saga.status), verbs, signals, copyButton('Copy command', () => `tidewire sagas show ${quoted(id)}`)),
       h('div', { class: 'card' }, facts([['id', h('code', {}, saga.id)], ['key', link('events', saga.key, { key: saga.key })], ['step', saga.step], ['started by', eventLink(saga.cause)], ['flow', link('events', saga.correlationid, { flow: saga.correlationid })], ['took', span(saga.seconds)], ['started', time(saga.started)], ['definition', `version ${saga.definition}, ${saga.fingerprint}`],
         ['why it turned back', saga.failure && [h('code', {}, saga.failure.code), ' ', saga.failure.reason]], ['why it is stuck', saga.stuck && [h('code', {}, saga.stuck.code), ' ', saga.stuck.reason]]])),
       h('h2', {}, 'When'), lanes(saga), h('h2', {}, 'What happened'), history(saga), h('h2', {}, 'What it knows'), jsonBlock(saga.state));

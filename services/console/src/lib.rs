@@ -21,14 +21,14 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 macro_rules! assets {
-    ($($name:literal: $kind:expr),* $(,)?) => { [$(($name, $kind, include_str!(concat!("../assets/", $name)))),*] };
+    ($($name:literal: $kind:expr),* $(,)?) => { &[$(($name, $kind, include_str!(concat!("../assets/", $name)))),*] };
 }
 
 /// Every file of the console, with its type.
-const ASSETS: [(&str, &str, &str); 12] = assets! {
+const ASSETS: &[(&str, &str, &str)] = assets! {
     "index.html": HTML, "style.css": STYLE, "app.js": SCRIPT, "api.js": SCRIPT, "act.js": SCRIPT, "dom.js": SCRIPT,
     "overview.js": SCRIPT, "events.js": SCRIPT, "consumers.js": SCRIPT, "parked.js": SCRIPT, "sagas.js": SCRIPT,
-    "schemas.js": SCRIPT,
+    "schemas.js": SCRIPT, "subscriptions.js": SCRIPT,
 };
 
 /// The console as a service: pages under `/console`. It handles no events and keeps nothing.
@@ -66,14 +66,14 @@ async fn file(Path(name): Path<String>) -> Response {
 }
 
 fn serve(name: &str) -> Response {
-    let Some((_, kind, body)) = ASSETS.iter().find(|(known, ..)| *known == name) else {
+    let Some(&(_, kind, body)) = ASSETS.iter().find(|(known, ..)| *known == name) else {
         return Problem::new(StatusCode::NOT_FOUND, "http.not_found", "the console has no such file").into_response();
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     ];
-    (headers, *body).into_response()
+    (headers, body).into_response()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ async fn ask(path: &str) -> (StatusCode, axum::http::HeaderMap, String) {
 
 #[tokio::test]
 async fn every_file_is_served_under_the_same_policy() {
-    for (name, kind, body) in ASSETS {
+    for &(name, kind, body) in ASSETS {
         let (status, headers, sent) = ask(&format!("/console/{name}")).await;
         assert_eq!(
             (status, headers[header::CONTENT_TYPE].to_str().unwrap(), sent.as_str()),
@@ -47,7 +47,7 @@ fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item 
 fn every_file_that_is_named_is_there_and_every_file_is_named() {
     let known: BTreeSet<&str> = ASSETS.iter().map(|(name, ..)| *name).collect();
     let mut named = BTreeSet::from(["index.html"]);
-    for (name, _, body) in ASSETS {
+    for &(name, _, body) in ASSETS {
         let quoted = between(body, "\"/console/", '"').chain(between(body, "from './", '\''));
         for target in quoted {
             assert!(known.contains(target), "{name} names {target}, which is not served");
@@ -75,7 +75,7 @@ fn no_file_makes_markup_or_code_of_strings() {
         "setTimeout('",
         "createContextualFragment",
     ];
-    for (name, _, body) in ASSETS {
+    for &(name, _, body) in ASSETS {
         for way in ways {
             assert!(!body.contains(way), "{name} uses {way}");
         }
