@@ -20,6 +20,7 @@ mod operate;
 mod options;
 mod parked;
 mod probes;
+mod replay;
 mod router;
 mod schemas;
 mod serve;

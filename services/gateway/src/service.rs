@@ -10,7 +10,7 @@ use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 
 use crate::contracts::Contracts;
-use crate::{audit, auth, docs, effects, events, operate, parked, schemas, subscriptions};
+use crate::{audit, auth, docs, effects, events, operate, parked, replay, schemas, subscriptions};
 
 /// How often old answers are cleared away: far more often than they come of age, so that each time is short.
 const UPKEEP: Duration = Duration::from_secs(600);
@@ -31,12 +31,14 @@ pub fn service_with(ports: &Ports, operator: Operator, contracts: Arc<Contracts>
 /// As [`service_with`], with the push subscriptions of `register`.
 pub fn service_over(ports: &Ports, operator: Operator, contracts: Arc<Contracts>, register: Register) -> Service {
     let upkeep = ports.clone();
+    let domains = operator.replays().without_handlers();
     Service::new("gateway")
         .routes(events::routes(ports, contracts.clone()))
         .routes(events::why_routes(operator.clone()))
         .routes(operate::routes(operator.clone()))
         .routes(parked::routes(operator.clone(), contracts.clone()))
         .routes(effects::routes(operator.clone()))
+        .routes(replay::routes(operator.replays()))
         .routes(audit::routes(operator))
         .routes(schemas::routes(contracts))
         .routes(auth::routes(ports))
@@ -45,10 +47,12 @@ pub fn service_over(ports: &Ports, operator: Operator, contracts: Arc<Contracts>
         .documented(docs::operations())
         .documented(parked::docs())
         .documented(effects::docs())
+        .documented(replay::docs())
         .documented(docs::upkeep())
         .documented(docs::schemas())
         .documented(auth::docs())
         .documented(subscriptions::docs())
+        .background("gateway.replay", |stop| domains.run(stop))
         .background("gateway.upkeep", |stop| keep_up(upkeep, stop))
 }
 

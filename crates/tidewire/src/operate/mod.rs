@@ -41,6 +41,7 @@ use crate::consume::{ConsumeLoop, ConsumeOptions, Paused, pauses};
 use crate::ports::Ports;
 use crate::reconcile::CompareError;
 use crate::relay::{Relay, RelayOptions};
+use crate::replay::{Domains, Replays};
 use crate::roster::{Directory, Enrolled};
 
 /// The operators' view of a set of handlers on their ports.
@@ -49,6 +50,7 @@ pub struct Operator {
     ports: Ports,
     handlers: Arc<Vec<Enrolled>>,
     directory: Option<Arc<dyn Directory>>,
+    domains: Option<Arc<dyn Domains>>,
     options: ConsumeOptions,
     relays: Arc<Vec<RelayOptions>>,
     folded: Arc<Vec<Folded>>,
@@ -195,7 +197,7 @@ impl Operator {
         let relays = vec![RelayOptions { readers, ..RelayOptions::default() }];
         let folded = Arc::default();
         let handlers = Arc::new(handlers);
-        Self { ports: ports.clone(), handlers, directory: None, options, relays: Arc::new(relays), folded }
+        Self { ports: ports.clone(), handlers, directory: None, domains: None, options, relays: Arc::new(relays), folded }
     }
 
     /// With consumers that come and go beside those of the build.
@@ -208,6 +210,21 @@ impl Operator {
     pub fn with_relays(mut self, relays: Vec<RelayOptions>) -> Self {
         self.relays = Arc::new(relays);
         self
+    }
+
+    /// With what opens the broker under other domains, for replays.
+    pub fn with_domains(mut self, domains: Arc<dyn Domains>) -> Self {
+        self.domains = Some(domains);
+        self
+    }
+
+    /// The desk of replays, over the same handlers.
+    pub fn replays(&self) -> Replays {
+        let replays = Replays::new(&self.ports, self.handlers.to_vec(), self.options.clone());
+        match &self.domains {
+            Some(domains) => replays.with_domains(domains.clone()),
+            None => replays,
+        }
     }
 
     fn relays(&self) -> impl Iterator<Item = Relay> + '_ {

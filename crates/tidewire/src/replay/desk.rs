@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use tidewire_core::commit::ExpectDocument;
 use tidewire_core::handler::{Consumer, Kind};
-use tidewire_core::{Commit, Committed, DocumentWrite, Handler, Position, Recorded, StoreError};
+use tidewire_core::{Commit, Committed, DocumentWrite, Envelope, Handler, Position, Recorded, StoreError};
 
+use super::differential::Recording;
 use super::domain::Domains;
 use super::error::ReplayError;
 use super::job::{self, JOBS, Job, PLANS, Seat, State};
 use super::plan::{Plan, Request, Target};
 use super::record;
-use super::source::Pages;
+use super::source::{Pages, Wanted};
 use crate::consume::{ConsumeLoop, ConsumeOptions};
 use crate::operate::{Acted, Actor};
 use crate::ports::Ports;
@@ -26,7 +27,7 @@ const MAX_REASON_CHARS: usize = 500;
 /// How often a change of a document is tried again after losing a race.
 const MAX_CONFLICTS: u32 = 20;
 /// The most events of a plan read at once for a file.
-pub const MAX_PAGE: usize = 5_000;
+const MAX_PAGE: usize = 5_000;
 
 /// Who applies a plan, and why.
 #[derive(Clone, Debug)]
@@ -207,6 +208,43 @@ impl Replays {
         let mut pages = Pages::new(&plan.terms.source, after, limit.clamp(1, MAX_PAGE))?;
         let page = pages.next(self.ports.store.as_ref()).await?;
         Ok((page.events, page.position, page.last))
+    }
+
+    /// What the handler of a consumer does for events of the log, or for those given, at most `limit`. See
+    /// [`Recording::of`].
+    pub async fn record(
+        &self,
+        consumer: &str,
+        wanted: &Wanted,
+        given: Option<Vec<Envelope>>,
+        limit: usize,
+    ) -> Result<Recording, ReplayError> {
+        let (handler, _) = self.enrolled(consumer)?;
+        let reader = handler.consumer();
+        replayable(&reader, &Target::Consumer { name: consumer.to_owned(), again: true }).or_else(|error| {
+            // What it keeps begins empty here: nothing counts twice.
+            if reader.kind == Kind::Projection && reader.outside.is_none() { Ok(()) } else { Err(error) }
+        })?;
+        let too_many = || ReplayError::Invalid(format!("a window has at most {limit} events"));
+        let events = match given {
+            Some(given) => given,
+            None => {
+                let source = wanted.resolve(&self.ports, &reader.names()).await?;
+                let mut pages = Pages::new(&source, source.after, MAX_PAGE)?;
+                let mut events = Vec::new();
+                loop {
+                    let page = pages.next(self.ports.store.as_ref()).await?;
+                    events.extend(page.events.into_iter().map(|recorded| recorded.envelope));
+                    if page.last || events.len() > limit {
+                        break events;
+                    }
+                }
+            }
+        };
+        if events.len() > limit {
+            return Err(too_many());
+        }
+        Ok(Recording::of(&self.ports, handler.clone(), &events).await)
     }
 
     /// The loop of a consumer, to run its handler with.

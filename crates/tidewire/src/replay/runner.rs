@@ -89,6 +89,12 @@ async fn drive(desk: Replays, id: String, owner: String, stop: CancellationToken
 }
 
 impl Replays {
+    /// The same desk for replays to other domains alone, without any handler.
+    pub fn without_handlers(mut self) -> Self {
+        self.handlers = Default::default();
+        self
+    }
+
     /// Carries out in the background what operators apply, as far as the handlers are here, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         Runner::new(self).run(stop).await;

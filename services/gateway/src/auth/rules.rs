@@ -17,6 +17,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
     let is_read = method.is_safe();
     let mut segments = path.trim_matches('/').split('/');
     let (first, second) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
+    let shows_events = second == "replays" && segments.nth(1) == Some("events");
     let operation = match (first, second) {
         (
             "" | "livez" | "readyz" | "healthz" | "startupz" | "schemas" | "openapi.json" | "asyncapi.json" | "console",
@@ -25,6 +26,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             return Need::Nothing;
         }
         ("v1", "events") if is_read => Operation::Events,
+        ("v1", _) if is_read && shows_events => Operation::Events,
         ("v1", "events") => Operation::Emit,
         ("v1", "keys") => Operation::Keys,
         ("v1", "subscriptions") => Operation::Subscribe,

@@ -37,6 +37,10 @@ pub struct RequestId(
     pub Arc<str>,
 );
 
+/// Among the extensions of an answer: its status is an error to machines, and its body is meant as it is. For probes.
+#[derive(Clone, Copy, Debug)]
+pub struct AsItIs;
+
 /// See the module.
 pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
@@ -72,7 +76,8 @@ fn request_id(headers: &HeaderMap) -> Option<Arc<str>> {
 /// Gives a problem its `instance` and `trace_id`, and makes every other error answer a problem.
 async fn as_problem(response: Response, method: &Method, id: &str, instance: String) -> Response {
     let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) {
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || response.extensions().get::<AsItIs>().is_some() {
         return response;
     }
     let (mut parts, body) = response.into_parts();

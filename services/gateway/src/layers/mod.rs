@@ -15,13 +15,13 @@ mod reads;
 mod uri;
 mod versions;
 
-pub use edge::{Edge, RequestId, edge};
+pub use edge::{AsItIs, Edge, RequestId, edge};
 pub use live::ends_at_shutdown;
 pub use load::{Load, load};
 pub use origin::origin;
 pub use pace::pace;
 pub use panic::caught;
-pub use patience::{AUDIT, RECONCILE, RETIRE, patience};
+pub use patience::{AUDIT, RECONCILE, REPLAY_PLAN, REPLAY_RECORDING, RETIRE, patience};
 pub use rates::{Rates, rates};
 pub use reads::{Readers, reads};
 pub use uri::uri;

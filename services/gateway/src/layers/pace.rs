@@ -45,8 +45,7 @@ pub async fn pace(State(options): State<Options>, request: Request, next: Next) 
 
 fn too_slow() -> Response {
     let detail = "the body came too slowly, or not at all; nothing was done";
-    let mut response =
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "http.body_too_slow", detail).into_response();
+    let mut response = Problem::new(StatusCode::REQUEST_TIMEOUT, "http.body_too_slow", detail).into_response();
     // What is left of the body would be taken for the next request.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

@@ -19,9 +19,21 @@ pub const AUDIT: &str = "/v1/audit";
 pub const RECONCILE: &str = "/v1/log/reconcile";
 /// The route that removes the oldest events of the log.
 pub const RETIRE: &str = "/v1/log/retire";
+/// The route that plans a replay: it reads all that the plan is about.
+pub const REPLAY_PLAN: &str = "/v1/replays/plans";
+/// The route that runs a handler for a window of events.
+pub const REPLAY_RECORDING: &str = "/v1/replays/recordings";
+/// The route that plans a rebuild and begins with it.
+const REBUILD: &str = "/v1/projections/{name}/rebuild";
 /// Routes that may take longer than others, and how long.
-const LONG: [(&str, Duration); 3] =
-    [(AUDIT, Duration::from_secs(600)), (RECONCILE, Duration::from_secs(600)), (RETIRE, Duration::from_secs(600))];
+const LONG: [(&str, Duration); 6] = [
+    (AUDIT, Duration::from_secs(600)),
+    (RECONCILE, Duration::from_secs(600)),
+    (RETIRE, Duration::from_secs(600)),
+    (REPLAY_PLAN, Duration::from_secs(600)),
+    (REPLAY_RECORDING, Duration::from_secs(600)),
+    (REBUILD, Duration::from_secs(600)),
+];
 
 /// Answers 503 `http.timeout` when the head of the answer is not there in time, the reading of the body
 /// included. A commit that was already handed to the store runs to its end: only the answer is lost, which an

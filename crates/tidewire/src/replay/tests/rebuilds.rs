@@ -143,6 +143,7 @@ async fn killed_anywhere_it_goes_on_where_it_was_and_counts_nothing_twice() {
         let job = other.job(&job.id).await.unwrap();
         assert_eq!(job.state, State::Done, "{kill_after}: {job:?}");
         assert_eq!(job.compared.unwrap().differing, 0);
+        live(&other, SUMS).await;
         let sums: u64 = [rig.row("sum", "s0").await, rig.row("sum", "s1").await, rig.row("sum", "s2").await]
             .into_iter()
             .flatten()
