@@ -16,6 +16,7 @@ use tidewire::{Broker, BrokerError, Ports, Store, StoreError};
 use tokio::time::Instant;
 
 use crate::health::{Condition, Health};
+use crate::layers::AsItIs;
 
 /// How long a dependency may take to answer a probe: kubelets give up after a second by default.
 const PATIENCE: Duration = Duration::from_millis(900);
@@ -136,6 +137,7 @@ fn answer(good: bool, body: serde_json::Value) -> Response {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = Json(body).into_response();
     *response.status_mut() = status;
+    response.extensions_mut().insert(AsItIs);
     response
 }
 

@@ -183,7 +183,7 @@ pub fn named(name: &str) -> Shape {
 pub fn components() -> Map<String, Value> {
     let event = object([
         ("specversion", Shape::of(json!({ "type": "string", "const": "1.0" }))),
-        ("id", text_up_to(256).pattern(r"[!-~]+")),
+        ("id", text_up_to(256)),
         ("source", text_up_to(1_024).described("A URI reference: who says so, such as `/billing`.")),
         ("type", text_up_to(128).described("What happened, with its version, such as `user.followed.v1`.")),
         ("time?", time()),

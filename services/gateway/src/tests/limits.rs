@@ -70,7 +70,8 @@ async fn more_than_can_be_done_at_once_is_refused_at_once() {
         "slow"
     };
     let options = Options { max_in_flight: 2, ..Options::default() };
-    let house = House::with(options, |_| Router::new().route("/slow", get(slow)).route("/ok", get(|| async { "ok" }))).await;
+    let house =
+        House::with(options, |_| Router::new().route("/slow", get(slow)).route("/ok", get(|| async { "ok" }))).await;
     let both = futures::future::join(house.get("/slow"), house.get("/slow"));
     let meanwhile = async {
         let _both = reached.acquire_many(2).await.unwrap();
@@ -81,7 +82,10 @@ async fn more_than_can_be_done_at_once_is_refused_at_once() {
         gate.add_permits(2);
     };
     let ((first, second), ()) = tokio::join!(both, meanwhile);
-    assert_eq!((first.status, second.status, house.get("/ok").await.status), (StatusCode::OK, StatusCode::OK, StatusCode::OK));
+    assert_eq!(
+        (first.status, second.status, house.get("/ok").await.status),
+        (StatusCode::OK, StatusCode::OK, StatusCode::OK)
+    );
 }
 
 #[tokio::test]
@@ -126,7 +130,8 @@ async fn the_probes_report_every_dependency() {
             (text("name"), text("status"), check["required"].as_bool().unwrap())
         })
         .collect();
-    let expected = [("store", "up", true), ("broker", found[1].1, false), ("relay", "degraded", false), ("nobody", "down", false)];
+    let expected =
+        [("store", "up", true), ("broker", found[1].1, false), ("relay", "degraded", false), ("nobody", "down", false)];
     assert_eq!(found, expected);
     assert!(checks[0]["ms"].is_number() && checks[2]["detail"] == "far behind", "{checks}");
     assert!(checks[3]["detail"].as_str().unwrap().starts_with("no answer within"), "{checks}");

@@ -36,6 +36,8 @@ pub(crate) struct House {
     pub clock: Arc<ManualClock>,
     health: Health,
     stop: CancellationToken,
+    /// What its routes promise; every answer is held to it.
+    pub document: Arc<Value>,
     _dir: Arc<TempDir>,
 }
 
@@ -86,8 +88,9 @@ impl House {
         let (health, stop) = (Health::new(), CancellationToken::new());
         let operator = Operator::new(&ports, Vec::new(), Default::default());
         let parts = [Part::from(&service(&ports, operator)), part(&ports)];
+        let document = Arc::new(crate::openapi_document(&parts));
         let router = router(&ports, parts, &health, &options, stop.clone());
-        Self { router, ports, clock, health, stop, _dir: Arc::new(dir) }
+        Self { router, ports, clock, health, stop, document, _dir: Arc::new(dir) }
     }
 
     /// A house that knows these types.
@@ -123,7 +126,8 @@ impl House {
         let parts = [Part::from(&service(&self.ports, operator))];
         let router = router(&self.ports, parts, &self.health, &options, self.stop.clone());
         let (ports, clock, health) = (self.ports.clone(), self.clock.clone(), self.health.clone());
-        Self { router, ports, clock, health, stop: self.stop.clone(), _dir: self._dir.clone() }
+        let (stop, document) = (self.stop.clone(), self.document.clone());
+        Self { router, ports, clock, health, stop, document, _dir: self._dir.clone() }
     }
 
     /// A request of the machine's own, whatever the house asks of others.
@@ -145,7 +149,7 @@ impl House {
         let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
         let text = String::from_utf8(body.into()).unwrap();
         let answer = Answer { status: parts.status, headers: parts.headers, text };
-        crate::openapi::tests::check(&method, &path, &answer);
+        crate::openapi::tests::check(&self.document, &method, &path, &answer);
         answer
     }
 
