@@ -15,7 +15,7 @@ use readers::Reader;
 
 use super::Noun;
 use crate::args::SchemasCommand;
-use crate::client::{Client, path};
+use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
