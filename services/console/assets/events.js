@@ -1,6 +1,6 @@
 // The log: browsed, live, and one event with its causes and effects.
 
-import { badge, copyButton, empty, eventLink, facts, h, href, json, jsonBlock, link, notice, put, quoted, table, time } from './dom.js';
+import { badge, copyButton, empty, eventLink, facts, h, href, jsonBlock, link, put, quoted, table, time } from './dom.js';
 import { get, query, stream } from './api.js';
 
 const SHOWN_LIVE = 500;
@@ -89,19 +89,20 @@ async function one(body, id, { signal }) {
     h('h2', {}, 'Why, and what came of it'), why.error ? h('p', { class: 'dim' }, why.error.message) : causes(why, id));
 }
 
-/// The answer of /why: an event with `causes` above and `effects` below, or a list of either.
+/// What led to it, then what became of it and of what followed, as a tree.
 function causes(why, id) {
-  if (why.causes || why.effects || why.caused) {
-    const line = (item) => { const event = item.event ?? item; return h('li', {}, eventLink(event.id, event.type ?? event.id), ' ', h('span', { class: 'dim' }, event.source, ' '), time(event.time)); };
-    const list = (title, items) => items?.length ? [h('h3', {}, title), h('ul', { class: 'tree root' }, items.map(line))] : null;
-    return h('div', { class: 'card' }, list('caused by', why.causes), tree(why, id), list('led to', why.caused ?? (Array.isArray(why.effects) ? why.effects : [])));
-  }
-  return h('pre', { class: 'json' }, json(why));
+  const cause = (item) => h('li', {}, eventLink(item.event.id, item.event.type), ' ', h('span', { class: 'dim' }, item.event.source, ' '), time(item.event.time));
+  return h('div', { class: 'card' }, why.causes.length ? [h('div', { class: 'dim' }, 'led to by, nearest first'), h('ul', { class: 'tree root' }, why.causes.map(cause))] : null,
+    h('ul', { class: 'tree root' }, node(why.tree, id)), why.complete ? null : h('p', { class: 'warn' }, 'There is more than is shown here.'));
 }
 
-function tree(why) {
-  if (!why.outcomes) return null;
-  return table([['consumer', (row) => link(`consumers/${encodeURIComponent(row.consumer)}`, row.consumer)], ['outcome', (row) => badge(row.outcome)], ['', (row) => row.reason ?? row.code ?? '']], why.outcomes, empty('No consumer reads this type.'));
+function node(item, id) {
+  const outcome = (row) => h('span', { class: 'outcome' }, link(`consumers/${encodeURIComponent(row.consumer)}`, row.consumer), ' ', row.ordinal ? link(`parked/${row.ordinal}`, badge(row.outcome)) : badge(row.outcome), row.reason && h('span', { class: 'dim' }, ' ', row.reason));
+  const effect = (row) => h('li', {}, `${row.kind} to ${row.target} `, badge(row.state));
+  const part = item.saga && link(`sagas/${item.saga.id}`, [item.saga.part, item.saga.step, 'of', item.saga.type || 'a saga'].filter(Boolean).join(' '));
+  const read = item.consumers?.length ? [h('li', {}, item.consumers.map(outcome))] : [];
+  const acted = item.acted ? [h('li', {}, h('span', { class: 'dim' }, `${item.acted.actor}: ${item.acted.verb} ${item.acted.target} (${item.acted.reason})`))] : [];
+  const inside = [...read, ...acted, ...(item.effects ?? []).map(effect), ...(item.followed ?? []).map((inner) => node(inner, id))];
+  return h('li', {}, item.id === id ? h('strong', {}, item.type) : eventLink(item.id, item.type), ' ', h('span', { class: 'dim' }, item.source, ' '), part && [part, ' '], time(item.time), inside.length ? h('ul', { class: 'tree' }, inside) : null);
 }
 
-export const told = (text) => notice(text, 'good');

@@ -1,6 +1,6 @@
 // What is running, how far it is, and what needs somebody.
 
-import { badge, bytes, empty, h, href, link, number, put, span, spark, time } from './dom.js';
+import { badge, bytes, empty, h, href, link, number, put, spark, time } from './dom.js';
 import { get } from './api.js';
 
 const POINTS = 90;
@@ -69,10 +69,8 @@ function lag(consumers) {
 }
 
 function standing(status, ready) {
-  const parts = Object.entries(ready).filter(([, value]) => typeof value === 'string' && ['up', 'down', 'ready', 'starting', 'draining', 'unreachable'].includes(value));
-  const deep = Object.entries(ready.dependencies ?? ready.checks ?? {});
-  return h('div', { class: 'cards' }, parts.map(([name, state]) => h('div', { class: 'card' }, h('div', { class: 'dim' }, name), badge(state))),
-    deep.map(([name, check]) => h('div', { class: 'card' }, h('div', { class: 'dim' }, name), badge(check.status ?? check), check.detail && h('div', { class: 'dim' }, check.detail), check.milliseconds !== undefined && h('div', { class: 'dim' }, span(check.milliseconds / 1000)))),
+  const check = ({ name, status: state, ms, detail }) => h('div', { class: 'card' }, h('div', { class: 'dim' }, name), badge(state), ' ', ms !== undefined && h('span', { class: 'dim' }, `${ms} ms`), detail && h('div', { class: 'dim' }, detail));
+  return h('div', { class: 'cards' }, h('div', { class: 'card' }, h('div', { class: 'dim' }, 'this process'), badge(ready.status)), (ready.checks ?? []).map(check),
     h('div', { class: 'card' }, h('div', { class: 'dim' }, 'durability'), `log ${status.store.durability}, broker ${status.broker.durability}`),
     h('div', { class: 'card' }, h('div', { class: 'dim' }, 'version'), `${status.version} · schema ${status.store.schema}`),
     h('div', { class: 'card' }, h('div', { class: 'dim' }, 'its clock'), time(status.time)));

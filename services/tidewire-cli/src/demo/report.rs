@@ -181,7 +181,7 @@ impl Report {
         let (url, person, dir, program) = (&self.url, &self.person, &self.data_dir, &self.program);
         let query = self.search.as_ref().map_or("outbox", |(query, _)| query.as_str());
         format!(
-            "It stays up at {url} until Ctrl-C. In another terminal:\
+            "It stays up at {url} until Ctrl-C; {url}/console shows it all. In another terminal:\
              \n\n  curl {url}/v1/users/{person}/notifications\
              \n  curl '{url}/v1/search?q={query}&workspace={workspace}'\
              \n  curl -X POST '{url}/v1/documents?workspace={workspace}' -H 'content-type: text/markdown' --data-binary @README.md\

@@ -46,6 +46,11 @@ impl From<OperateError> for Failure {
             OperateError::Store(error) => error.into(),
             OperateError::Broker(error) => error.into(),
             error @ OperateError::NoConsumer { .. } => Failure::new(Exit::NotFound, error.code().to_owned(), error),
+            error @ (OperateError::Busy { .. } | OperateError::Changed { .. }) => {
+                Failure::new(Exit::Conflict, error.code().to_owned(), error)
+            }
+            error @ OperateError::Invalid(_) => Failure::new(Exit::Invalid, error.code().to_owned(), error),
+            error @ OperateError::NotParked { .. } => Failure::new(Exit::NotFound, error.code().to_owned(), error),
             error @ OperateError::Relay { .. } => Failure::new(Exit::Unavailable, error.code().to_owned(), error),
         }
     }
