@@ -124,7 +124,10 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
         Command::Effects(effects) => command::effects::run(&client, effects, output).await,
         Command::Sagas(sagas) => command::sagas::run(&client, sagas, output).await,
         Command::Keys(keys) => command::keys::run(&client, keys, session.clock.as_ref(), output).await,
+        Command::Subscriptions(subscriptions) => command::subscriptions::run(&client, subscriptions, output).await,
         Command::Log(log) => command::log::run(&client, log, output).await,
+        Command::Replay(replay) => command::replay::run(&client, replay, output).await,
+        Command::Projections(projections) => command::projections::run(&client, projections, output).await,
         other => Err(Failure::new(Exit::Usage, "command.usage", format!("{other:?} is not asked of an instance"))),
     };
     client.close().await;

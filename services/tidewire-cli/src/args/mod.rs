@@ -1,17 +1,26 @@
 //! The command line: what can be typed. What it does is in `command/`, `up.rs`, `run.rs` and `demo/`.
 
+mod events;
 mod keys;
 mod operate;
+mod parked;
+mod replay;
+mod sagas;
 mod schemas;
 mod serve;
+mod subscriptions;
 
+pub use events::{Emit, Lint};
 pub use keys::{KeysCommand, NewKeyArgs};
 pub use operate::{
-    ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, ParkedCommand, ParkedFilter,
-    Reconcile, Redrive, Retire, SagasCommand,
+    ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, Reconcile, Retire,
 };
+pub use parked::{Edit, EffectsCommand, ParkedCommand, Redrive};
+pub use replay::{ProjectionsCommand, Range, Rebuild, ReplayApply, ReplayCommand, ReplayPlan, Window};
+pub use sagas::{OrderArgs, ReplyArgs, SagasCommand, SignalArgs, StartArgs};
 pub use schemas::{ExportFormat, SchemasCommand};
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};
+pub use subscriptions::{Mode, NewSubscription, Start, SubscriptionsCommand, Wish};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -126,21 +135,33 @@ pub enum Command {
     /// Look at events in the log.
     #[command(subcommand, after_long_help = "Example:\n  tidewire events list --type user.followed --limit 5")]
     Events(EventsCommand),
-    /// Look at consumers: who handles what, and how far behind.
+    /// Look at consumers: who handles what, and how far behind; pause and resume them.
     #[command(subcommand, after_long_help = "Example:\n  tidewire consumers list")]
     Consumers(ConsumersCommand),
-    /// Look at parked events and redrive them.
-    #[command(subcommand, after_long_help = "Example:\n  tidewire parked list --consumer notifications.inbox")]
+    /// Look at parked events; redrive, edit or drop them.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire parked groups")]
     Parked(ParkedCommand),
-    /// Look at sagas.
+    /// Look at what was asked to be done outside, and retry what was given up.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire effects list --state failed")]
+    Effects(EffectsCommand),
+    /// Look at sagas, start and signal them, and repair those that are stuck.
     #[command(subcommand, after_long_help = "Example:\n  tidewire sagas list --status stuck")]
     Sagas(SagasCommand),
+    /// Replay events: to a consumer, under another name, into a file or another domain of the broker.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire replay plan --target file --from 1h")]
+    Replay(ReplayCommand),
+    /// Look at projections and build them anew.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire projections list")]
+    Projections(ProjectionsCommand),
     /// Look at the log: its size, and whether everything in it has arrived.
     #[command(subcommand, after_long_help = "Example:\n  tidewire log verify")]
     Log(LogCommand),
     /// Look at the contracts: event types, their versions, and what a change would break.
     #[command(subcommand, after_long_help = "Example:\n  tidewire schemas check --against git:main")]
     Schemas(SchemasCommand),
+    /// Have events sent to HTTP endpoints: signed, in order per key, until they arrive.
+    #[command(subcommand, after_long_help = "Example:\n  tidewire subscriptions list")]
+    Subscriptions(SubscriptionsCommand),
     /// Make, rotate and revoke API keys.
     #[command(subcommand, after_long_help = "Example:\n  tidewire keys list")]
     Keys(KeysCommand),

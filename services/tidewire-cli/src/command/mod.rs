@@ -3,16 +3,24 @@
 
 pub mod config;
 pub mod consumers;
+pub mod effects;
+pub mod emit;
 pub mod events;
 pub mod explain;
 pub mod keys;
+pub mod lint;
 pub mod log;
 pub mod parked;
+pub mod projections;
+mod redrive;
+pub mod replay;
 mod retire;
 pub mod sagas;
 pub mod schemas;
 pub mod shell;
 pub mod status;
+pub mod subscriptions;
+mod why;
 
 use serde_json::Value;
 
@@ -43,13 +51,15 @@ impl Noun {
 }
 
 #[cfg(test)]
+mod desk_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::args::{Cli, Command};
     use crate::client::{Client, on_routes};
     use crate::exit::Exit;
     use crate::output::Format;
-    use axum::extract::RawQuery;
+    use axum::extract::{Path, RawQuery};
     use axum::routing::{get, post};
     use axum::{Json, Router};
     use clap::Parser;
@@ -64,7 +74,7 @@ mod tests {
         };
         let redrive = |Json(body): Json<Value>| async move {
             let failed = body["key"] == "user/bad";
-            Json(json!({"handled": 1, "failed": 0, "items": [
+            Json(json!({"handled": u8::from(!failed), "failed": u8::from(failed), "items": [
                 {"id": "e1", "key": "user/1", "ordinal": 7, "handled": !failed, "error": failed.then_some("still")}]}))
         };
         let event = json!({"id": "e1", "type": "user.followed.v1", "partitionkey": "user/1", "source": "/social",
@@ -87,7 +97,20 @@ mod tests {
             .route("/v1/parked/redrive", post(redrive))
             .route("/v1/events", answer(listed))
             .route("/v1/events/{id}", answer(event))
-            .route("/v1/sagas", answer(json!({"items": [saga.clone()], "cursor": null})))
+            .route("/v1/sagas", answer(json!({"items": [saga.clone()], "cursor": null})).post(|| async {
+                Json(json!({"id": "s2", "event": "e9", "first": true}))
+            }))
+            .route("/v1/sagas/{id}/{verb}", post(|Path((id, verb)): Path<(String, String)>, Json(body): Json<Value>| async move {
+                let done = body["dry_run"] == false && body["revision"] == 7 && body["reason"] == "why";
+                Json(json!({"id": id, "verb": verb, "revision": 7, "done": done, "from": "stuck", "to": "compensating",
+                    "emits": [{"step": "store", "type": "document.deletion.requested.v1"}], "undos": ["store", "extract"],
+                    "without_undo": [], "past_recall": [], "in_doubt": ["index"], "remaining": [],
+                    "waits": [{"step": "store", "direction": "undo", "until": "1970-01-01T00:00:00Z", "then": "deadline"}]}))
+            }))
+            .route("/v1/sagas/{id}/signals/{step}", post(|Json(body): Json<Value>| async move {
+                let event = (body["dry_run"] == false).then_some("e7");
+                Json(json!({"id": "s1", "step": "approve", "event": event}))
+            }))
             .route("/v1/sagas/{id}", answer(saga))
             .route(
                 "/v1/log/reconcile",
@@ -130,10 +153,15 @@ mod tests {
             ("tidewire events list", &["user.followed.v1", "user/1", "1970-01-01T00:00:00Z"]),
             ("tidewire events show e1", &["partitionkey", "hello"][1..]),
             ("tidewire parked list --consumer c --key user/1", &["handler.failed", "--cursor next", "key=user%2F1"]),
-            ("tidewire parked redrive --consumer c --dry-run", &["handler.failed"]),
+            ("tidewire parked redrive --consumer c --dry-run", &["user/1", "e1"]),
             ("tidewire parked redrive --consumer c --yes", &["HANDLED", "true"]),
             ("tidewire sagas list", &["document-ingestion", "undone", "document.encrypted"]),
             ("tidewire sagas show s1", &["locked", "extract", "turned_back"]),
+            ("tidewire sagas cancel s1 --dry-run", &["would be stuck", "store, extract", "index", "revision 7"]),
+            ("tidewire sagas compensate s1 --yes --reason why", &["stuck -> compensating"]),
+            ("tidewire sagas skip s1 --step x --output {} --yes --reason why", &["stuck -> compensating"]),
+            ("tidewire sagas start x --data {} --yes", &["saga s2 starts"]),
+            ("tidewire sagas signal s1 approve --data {} --yes --reason why", &["event e7"]),
             ("tidewire log info", &["sqlite", "4,096"]),
             ("tidewire log reconcile --yes", &["7 there", "2 missing", "published again: 2", "e2"]),
             ("tidewire explain saga.stuck", &["Cause", "Cure"]),
@@ -156,6 +184,8 @@ mod tests {
             ("tidewire events show e1 -o json", "/data/text", json!("\u{1b}[2Jhello")),
             ("tidewire parked list -o json", "/cursor", json!("next")),
             ("tidewire sagas show s1 -o jsonl", "/status", json!("undone")),
+            ("tidewire sagas retry s1 --yes --reason why -o json", "/done", json!(true)),
+            ("tidewire sagas retry s1 --dry-run -o json", "/done", json!(false)),
             ("tidewire explain saga.stuck -o json", "/code", json!("saga.stuck")),
         ] {
             let (ended, text) = ran(line).await;
@@ -174,6 +204,9 @@ mod tests {
             ("tidewire parked show 99", Exit::NotFound),
             ("tidewire parked redrive --consumer c --key user/bad --yes", Exit::Findings),
             ("tidewire log verify", Exit::Findings),
+            ("tidewire sagas cancel s1 --yes", Exit::Usage),
+            ("tidewire sagas cancel s1 --revision 6 --yes --reason why", Exit::Conflict),
+            ("tidewire sagas skip s1 --output nonsense --yes --reason why", Exit::Usage),
             ("tidewire log reconcile --since 2h --dry-run", Exit::Findings),
             ("tidewire events tail", Exit::Unavailable),
         ] {
