@@ -10,22 +10,38 @@ use crate::layers::{AUDIT, RECONCILE, RETIRE};
 pub(crate) fn probes() -> Vec<RouteDoc> {
     let health = || shape::object([("status", shape::text())]);
     let ready = |path, id, summary| {
-        RouteDoc::get(path, id, summary)
-            .answer(200, "Ready.", readiness())
-            .answer(503, "Starting, draining, or without what it needs.", readiness())
+        RouteDoc::get(path, id, summary).answer(200, "Ready.", readiness()).answer(
+            503,
+            "Starting, draining, or without what it needs.",
+            readiness(),
+        )
     };
     vec![
-        RouteDoc::get("/", "landing", "A page for people.")
-            .answer_as(200, "text/html; charset=utf-8", "The page.", shape::text()),
-        RouteDoc::get("/openapi.json", "openapi", "This document.").answer(200, "OpenAPI 3.1.", shape::map(shape::any())),
+        RouteDoc::get("/", "landing", "A page for people.").answer_as(
+            200,
+            "text/html; charset=utf-8",
+            "The page.",
+            shape::text(),
+        ),
+        RouteDoc::get("/openapi.json", "openapi", "This document.").answer(
+            200,
+            "OpenAPI 3.1.",
+            shape::map(shape::any()),
+        ),
         RouteDoc::get("/livez", "live", "Whether the process turns.").answer(200, "It does.", health()),
-        RouteDoc::get("/startupz", "started", "Whether the start is over.")
-            .answer(200, "It is.", health())
-            .answer(503, "Not yet.", health()),
+        RouteDoc::get("/startupz", "started", "Whether the start is over.").answer(200, "It is.", health()).answer(
+            503,
+            "Not yet.",
+            health(),
+        ),
         ready("/readyz", "ready", "Whether the process can take work, and how everything it depends on is doing."),
         ready("/healthz", "healthy", "The same as `/readyz`."),
-        RouteDoc::get("/metrics", "metrics", "Prometheus text, or OpenMetrics for those who ask for it.")
-            .answer_as(200, "text/plain; version=0.0.4; charset=utf-8", "The metrics.", shape::text()),
+        RouteDoc::get("/metrics", "metrics", "Prometheus text, or OpenMetrics for those who ask for it.").answer_as(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            "The metrics.",
+            shape::text(),
+        ),
     ]
 }
 
@@ -77,13 +93,21 @@ pub(crate) fn operations() -> Vec<RouteDoc> {
         RouteDoc::get("/v1/consumers/{name}", "showConsumer", "One consumer.")
             .answer(200, "The consumer.", consumer())
             .problem(404, "consumer.not_found"),
-        RouteDoc::post("/v1/consumers/{name}/pause", "pauseConsumer", "Stops a consumer in every process until it is resumed.")
-            .body(why())
-            .answer(200, "It is paused.", shape::object([("name", shape::text()), ("paused", paused())]))
-            .problem(404, "consumer.not_found"),
+        RouteDoc::post(
+            "/v1/consumers/{name}/pause",
+            "pauseConsumer",
+            "Stops a consumer in every process until it is resumed.",
+        )
+        .body(why())
+        .answer(200, "It is paused.", shape::object([("name", shape::text()), ("paused", paused())]))
+        .problem(404, "consumer.not_found"),
         RouteDoc::post("/v1/consumers/{name}/resume", "resumeConsumer", "Lets a paused consumer go on where it was.")
             .body(why())
-            .answer(200, "It goes on.", shape::object([("name", shape::text()), ("was_paused", shape::nullable(paused()))]))
+            .answer(
+                200,
+                "It goes on.",
+                shape::object([("name", shape::text()), ("was_paused", shape::nullable(paused()))]),
+            )
             .problem(404, "consumer.not_found"),
     ]
 }

@@ -1,33 +1,24 @@
 //! What operators see and do over HTTP.
 
-use std::sync::Arc;
-
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use tidewire::Key;
-use tidewire::http::{Json, Page, PageQuery, Problem};
-use tidewire::operate::{ConsumerRow, OperateError, Operator, Redriven, Status};
-use tidewire::store::{Parked, ParkedQuery};
+use tidewire::http::{Json, Page, Problem};
+use tidewire::operate::{Actor, ConsumerRow, OperateError, Operator, Status};
 
-/// Events redriven by one request when it does not say.
-const REDRIVE: usize = 100;
-/// The most events redriven by one request: each runs its handler, and the request has a time limit.
-const MAX_REDRIVE: usize = 1_000;
-/// The longest reason that is logged.
-const MAX_REASON_CHARS: usize = 500;
+/// The longest reason that is kept, in characters.
+const MAX_REASON_CHARS: usize = 2_000;
 
 pub(crate) fn routes(operator: Operator) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/consumers", get(consumers))
         .route("/v1/consumers/{name}", get(consumer))
-        .route("/v1/parked", get(parked))
-        .route("/v1/parked/{ordinal}", get(parked_one))
-        .route("/v1/parked/redrive", post(redrive))
+        .route("/v1/consumers/{name}/pause", post(pause))
+        .route("/v1/consumers/{name}/resume", post(resume))
         .with_state(operator)
 }
 
@@ -48,95 +39,37 @@ async fn consumer(State(operator): State<Operator>, Path(name): Path<String>) ->
 }
 
 #[derive(Deserialize)]
-struct ParkedFilter {
-    consumer: Option<String>,
-    key: Option<String>,
-}
-
-/// A parked event, as lists show it: its type and id, not its data.
-#[derive(Serialize)]
-struct ParkedRow {
-    ordinal: u64,
-    consumer: String,
-    id: String,
-    #[serde(rename = "type")]
-    ty: String,
-    key: Key,
-    code: String,
-    reason: String,
-    attempts: u32,
-    since: chrono::DateTime<chrono::Utc>,
-}
-
-impl From<Parked> for ParkedRow {
-    fn from(parked: Parked) -> Self {
-        Self {
-            ordinal: parked.ordinal,
-            consumer: parked.consumer,
-            id: parked.envelope.id,
-            ty: parked.envelope.ty.to_string(),
-            key: parked.envelope.key,
-            code: parked.code,
-            reason: parked.reason,
-            attempts: parked.attempts,
-            since: parked.since,
-        }
-    }
-}
-
-async fn parked(
-    State(operator): State<Operator>,
-    Query(filter): Query<ParkedFilter>,
-    page: PageQuery,
-) -> Result<Page<ParkedRow>, Problem> {
-    let after =
-        page.cursor.as_deref().map(str::parse).transpose().map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "http.invalid_cursor", "the cursor is of another list")
-        })?;
-    let query = ParkedQuery {
-        consumer: filter.consumer,
-        key: filter.key.map(key).transpose()?,
-        after: after.unwrap_or_default(),
-        limit: page.limit + 1,
-    };
-    let rows = operator.parked(&query).await.map_err(problem)?.into_iter().map(ParkedRow::from).collect();
-    Ok(Page::cut(rows, page.limit, |row: &ParkedRow| row.ordinal.to_string()))
-}
-
-/// One parked event, whole.
-async fn parked_one(State(operator): State<Operator>, Path(ordinal): Path<u64>) -> Result<Json<Parked>, Problem> {
-    let query = ParkedQuery { after: ordinal.saturating_sub(1), limit: 1, ..Default::default() };
-    let found = operator.parked(&query).await.map_err(problem)?.into_iter().find(|parked| parked.ordinal == ordinal);
-    found.map(Json).ok_or_else(|| Problem::not_found(format!("nothing is parked under {ordinal}")))
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Redrive {
-    consumer: String,
-    key: Option<String>,
-    limit: Option<usize>,
-    /// Why, for those who read the log later.
+struct Why {
+    /// Why, for those who look later.
     reason: Option<String>,
 }
 
-/// Runs handlers again; the answer names what became of each event. Repeating it is harmless.
-async fn redrive(State(operator): State<Operator>, Json(redrive): Json<Redrive>) -> Result<Json<Value>, Problem> {
-    let limit = redrive.limit.unwrap_or(REDRIVE);
-    if !(1..=MAX_REDRIVE).contains(&limit) {
-        return Err(Problem::invalid(format!("`limit` must be a number from 1 to {MAX_REDRIVE}")));
-    }
-    let key = redrive.key.map(key).transpose()?;
-    let reason = redrive.reason.unwrap_or_default();
-    let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
-    tracing::info!(consumer = redrive.consumer, key = key.as_ref().map(Key::as_str), limit, reason, "redriving");
-    let redriven: Vec<Redriven> = operator.redrive(&redrive.consumer, key.as_ref(), limit).await.map_err(problem)?;
-    let handled = redriven.iter().filter(|redriven| redriven.handled).count();
-    Ok(Json(json!({ "handled": handled, "failed": redriven.len() - handled, "items": redriven })))
+/// Within about half a second no process takes its events any more; what is in hand is finished.
+async fn pause(
+    State(operator): State<Operator>,
+    Path(name): Path<String>,
+    actor: Actor,
+    Json(why): Json<Why>,
+) -> Result<Json<Value>, Problem> {
+    let paused = operator.pause(&actor, &told(why.reason), &name).await.map_err(problem)?;
+    Ok(Json(json!({ "name": name, "paused": paused })))
 }
 
-fn key(text: String) -> Result<Key, Problem> {
-    Key::new(Arc::<str>::from(text)).map_err(Problem::invalid)
+/// It goes on where it was. Resuming one that is not paused changes nothing.
+async fn resume(
+    State(operator): State<Operator>,
+    Path(name): Path<String>,
+    actor: Actor,
+    Json(why): Json<Why>,
+) -> Result<Json<Value>, Problem> {
+    let was = operator.resume(&actor, &told(why.reason), &name).await.map_err(problem)?;
+    Ok(Json(json!({ "name": name, "was_paused": was })))
+}
+
+/// A reason as it is kept.
+pub(crate) fn told(reason: Option<String>) -> String {
+    reason.unwrap_or_default().chars().take(MAX_REASON_CHARS).collect()
 }
 
 fn printable(text: &str) -> String {
@@ -157,7 +90,11 @@ pub(crate) fn problem(error: OperateError) -> Problem {
             let detail = "the broker cannot do this; it was logged";
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
         }
-        OperateError::NoConsumer { .. } => Problem::new(StatusCode::NOT_FOUND, code, error),
+        OperateError::NoConsumer { .. } | OperateError::NotParked { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, code, error)
+        }
+        OperateError::Busy { .. } | OperateError::Changed { .. } => Problem::conflict(code, error),
+        OperateError::Invalid(detail) => Problem::invalid(detail),
         OperateError::Relay { ref reason, .. } if code == "reconcile.replaced" => Problem::conflict(code, reason),
         OperateError::Relay { reason, .. } => {
             tracing::warn!(code, reason, "relay");

@@ -12,8 +12,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::auth::{Guard, guard};
 use crate::health::Health;
 use crate::layers::{
-    ENDINGS, Edge, Load, Rates, Readers, caught, edge, ends_at_shutdown, load, origin, pace, patience, rates, reads, uri,
-    versions,
+    ENDINGS, Edge, Load, Rates, Readers, caught, edge, ends_at_shutdown, load, origin, pace, patience, rates, reads,
+    uri, versions,
 };
 use crate::options::Options;
 use crate::{landing, openapi, probes};

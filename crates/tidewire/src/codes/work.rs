@@ -52,6 +52,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "Leave these attributes as `tidewire parked show NUMBER -o json` gives them. For another event altogether, drop this one with a reason and emit the other.",
     ),
     e(
+        "effect.not_failed",
+        "an effect that was not given up",
+        "Only an effect that was given up can begin anew. This one is still tried by itself, or was carried out; doing it twice is what its idempotency key is there to prevent. Nothing was changed.",
+        "`tidewire effects list --state failed` shows those given up. A pending one is tried again when it is due.",
+    ),
+    e(
         "parked.full",
         "a consumer has parked as many events as it may",
         "So many events failed that the consumer, not a key, is at fault. What fails from now on stays with the broker and is tried again after consume.backoff_max; nothing is lost, and what works goes on.",

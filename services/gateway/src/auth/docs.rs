@@ -31,7 +31,7 @@ fn scopes() -> Shape {
 
 fn wanted() -> Shape {
     shape::object([
-        ("name", shape::text_up_to(MAX_NAME_BYTES / 4).pattern(r"[^\p{C}]+")),
+        ("name", shape::text_up_to(MAX_NAME_BYTES / 4).pattern(r"[^\x00-\x1f\x7f-\x9f]+")),
         ("scopes", scopes()),
         (
             "source?",

@@ -57,18 +57,25 @@ fn shown() -> Shape {
 
 /// The parameters that say which events.
 fn filtered(doc: RouteDoc) -> RouteDoc {
-    doc.query("type", shape::text().example(json!("user.*")), "Names without version, or prefixes such as `user.*`; with commas.")
-        .query("key", shape::text_up_to(256), "Only this key, such as `user/42`.")
-        .query("correlation", shape::text(), "Only this flow.")
-        .query("id", shape::text(), "Only events with this id.")
-        .query("filter", shape::text(), "CloudEvents SQL, such as `source LIKE '/billing%'`.")
-        .problem(400, "event.unknown_type")
-        .problem(400, "filter.invalid")
+    doc.query(
+        "type",
+        shape::text().example(json!("user.*")),
+        "Names without version, or prefixes such as `user.*`; with commas.",
+    )
+    .query("key", shape::text_up_to(256), "Only this key, such as `user/42`.")
+    .query("correlation", shape::text(), "Only this flow.")
+    .query("id", shape::text(), "Only events with this id.")
+    .query("filter", shape::text(), "CloudEvents SQL, such as `source LIKE '/billing%'`.")
+    .problem(400, "event.unknown_type")
+    .problem(400, "filter.invalid")
 }
 
 fn list() -> RouteDoc {
-    let doc = RouteDoc::get("/v1/events", "listEvents", "The log, by position.")
-        .query("order", shape::word(["oldest", "newest"]).default(json!("oldest")), "Which end to begin with.");
+    let doc = RouteDoc::get("/v1/events", "listEvents", "The log, by position.").query(
+        "order",
+        shape::word(["oldest", "newest"]).default(json!("oldest")),
+        "Which end to begin with.",
+    );
     filtered(doc).paged(shown())
 }
 
@@ -99,7 +106,11 @@ fn why() -> RouteDoc {
             ("event", shown()),
             ("causes", shape::list(shown())),
             ("effects", shape::list(shown())),
-            ("tree", shape::any().described("The event with what consumers, sagas and effects made of it, and what followed.")),
+            (
+                "tree",
+                shape::any()
+                    .described("The event with what consumers, sagas and effects made of it, and what followed."),
+            ),
             ("complete", shape::boolean().described("Whether no limit cut a list short.")),
         ]),
     )

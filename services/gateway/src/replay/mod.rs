@@ -85,11 +85,7 @@ struct Apply {
 }
 
 /// Has a plan carried out in the background, or goes on with one that stopped. 200 when it is done already.
-async fn apply(
-    State(replays): State<Replays>,
-    actor: Actor,
-    Json(body): Json<Apply>,
-) -> Result<Response, Problem> {
+async fn apply(State(replays): State<Replays>, actor: Actor, Json(body): Json<Apply>) -> Result<Response, Problem> {
     let asked = Asked { actor, reason: told(body.reason), with_effects: body.with_effects };
     let job = replays.apply(&body.plan, &asked).await.map_err(problem)?;
     let status = if job.state.is_open() { StatusCode::ACCEPTED } else { StatusCode::OK };

@@ -129,3 +129,142 @@ fn what_operators_did_follows_its_schema() {
         event.check().unwrap();
     }
 }
+
+/// Parks events of one key as `social.followers` would: the first for its own sake.
+async fn park_three(house: &House) -> Vec<String> {
+    for n in 0..3 {
+        house.emit(&super::events::followed(&format!("p{n}"), "7", "42")).await;
+    }
+    let stream = house.ports.store.stream(&tidewire::Key::new("user/42").unwrap(), 0, 3).await.unwrap();
+    for (n, recorded) in stream.into_iter().enumerate() {
+        let park = Park {
+            consumer: "social.followers".into(),
+            envelope: recorded.envelope,
+            code: if n == 0 { "handler.failed" } else { "parked.behind" }.into(),
+            reason: "no".into(),
+            attempts: 8,
+            follower: n > 0,
+            place: None,
+        };
+        house.ports.store.commit(Commit { park: vec![park], ..Default::default() }).await.unwrap();
+    }
+    let listed = house.get("/v1/parked").await.json();
+    listed["items"].as_array().unwrap().iter().map(|item| item["ordinal"].to_string()).collect()
+}
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+#[tokio::test]
+async fn parked_events_are_grouped_and_filtered() {
+    let house = House::new().await;
+    park_three(&house).await;
+    let groups = house.get("/v1/parked/groups").await.json();
+    let counts: Vec<_> = groups["items"].as_array().unwrap().iter().map(|g| (&g["code"], &g["events"])).collect();
+    assert_eq!(counts, [(&json!("parked.behind"), &json!(2)), (&json!("handler.failed"), &json!(1))]);
+    for (query, found) in [
+        ("code=handler.failed", 1),
+        ("type=user.followed", 3),
+        ("type=user.registered", 0),
+        ("filter=id%20=%20%27p1%27", 1),
+        ("code=parked.behind&limit=1", 1),
+    ] {
+        let page = house.get(&format!("/v1/parked?{query}")).await.json();
+        assert_eq!(page["items"].as_array().unwrap().len(), found, "{query}: {page}");
+    }
+    let first = house.get("/v1/parked?code=parked.behind&limit=1").await.json();
+    let next = house.get(&format!("/v1/parked?code=parked.behind&cursor={}", first["cursor"].as_str().unwrap())).await;
+    assert_eq!(next.json()["items"][0]["id"], "p2");
+    assert_eq!(house.get("/v1/parked/groups?filter=%28").await.problem(), (400, "filter.invalid".into()));
+}
+
+#[tokio::test]
+async fn only_the_data_of_a_parked_event_can_be_edited() {
+    let house = House::new().await;
+    let ordinals = park_three(&house).await;
+    let target = format!("/v1/parked/{}/edit", ordinals[0]);
+    let whole = house.get(&format!("/v1/parked/{}", ordinals[0])).await.json()["envelope"].clone();
+    let mut moved = whole.clone();
+    moved["source"] = json!("/elsewhere");
+    for (body, status, code) in [
+        (json!({}), 400, "http.invalid"),
+        (json!({"data": {"follower_id": "8"}}), 400, "event.schema_invalid"),
+        // Its key would be another one.
+        (json!({"data": {"follower_id": "7", "followed_id": "43"}}), 400, "event.key_mismatch"),
+        (json!({"data": {"follower_id": "7", "followed_id": "42"}}), 400, "http.invalid"),
+        (json!({"event": moved}), 400, "parked.locked"),
+        (json!({"data": {"follower_id": "8", "followed_id": "42"}, "expect": "p1"}), 409, "parked.changed"),
+    ] {
+        assert_eq!(house.post(&target, JSON, &body.to_string()).await.problem(), (status, code.to_owned()), "{body}");
+    }
+    let before = house.appended().await;
+    let mut edited = whole.clone();
+    edited["data"]["follower_id"] = json!("8");
+    let planned = house.post(&target, JSON, &json!({"event": edited, "dry_run": true}).to_string()).await.json();
+    assert_eq!(planned["changes"], json!([{"pointer": "/data/follower_id", "before": "7", "after": "8"}]));
+    assert_eq!(house.appended().await, before, "nothing was written");
+    let done = house.post(&target, JSON, &json!({"event": edited, "expect": "p0", "reason": "typo"}).to_string()).await;
+    let done = done.json();
+    assert_eq!((&done["before"]["id"], &done["after"]["editedfrom"]), (&json!("p0"), &json!("p0")));
+    let shown = house.get(&format!("/v1/parked/{}", ordinals[0])).await.json();
+    assert_eq!((&shown["envelope"]["id"], &shown["history"][0]["reason"]), (&done["after"]["id"], &json!("typo")));
+    // In the tree of the one it was made of.
+    let why = house.get("/v1/events/p0/why").await.json();
+    assert_eq!(why["tree"]["followed"][0]["acted"]["verb"], "parked edit");
+}
+
+#[tokio::test]
+async fn dropping_needs_a_reason_and_names_who_did_it() {
+    let house = House::new().await;
+    let ordinals = park_three(&house).await;
+    let target = format!("/v1/parked/{}/drop", ordinals[0]);
+    for body in [r#"{"reason":" "}"#, "{}"] {
+        assert_eq!(house.post(&target, JSON, body).await.problem(), (400, "http.invalid".into()), "{body}");
+    }
+    let headers = [JSON[0], ("tidewire-actor", "ana")];
+    let dropped = house.post(&target, &headers, r#"{"reason":"a test"}"#).await.json();
+    // Nobody here runs that consumer: what follows waits for somebody who does.
+    assert_eq!((&dropped["id"], &dropped["followed"]), (&json!("p0"), &json!([])));
+    assert_eq!(house.post(&target, JSON, r#"{"reason":"x"}"#).await.problem(), (404, "http.not_found".into()));
+    let acted = house.get("/v1/events?type=operator.acted").await.json();
+    let data = &acted["items"][0]["event"]["data"];
+    assert_eq!(
+        (&data["actor"], &data["verb"], &data["reason"]),
+        (&json!("local:ana"), &json!("parked drop"), &json!("a test"))
+    );
+}
+
+#[tokio::test]
+async fn effects_are_listed_and_begin_anew() {
+    use tidewire::effect::{EffectOutcome, EffectState};
+    let house = House::new().await;
+    house.emit(&super::events::followed("e", "7", "42")).await;
+    let call = tidewire::Call::Mail { to: "ana@example.com".into(), subject: "s".into(), text: "t".into() };
+    let effects: Vec<_> = (0..3).map(|n| tidewire::Effect::new("mailer", "/shell", "e", n, call.clone())).collect();
+    let failed = EffectOutcome { id: effects[0].id.clone(), state: EffectState::Failed, error: Some("away".into()) };
+    let ids: Vec<String> = effects.iter().map(|effect| effect.id.clone()).collect();
+    house.ports.store.commit(Commit { effects, ..Default::default() }).await.unwrap();
+    house.ports.store.commit(Commit { settled: vec![failed], ..Default::default() }).await.unwrap();
+    let page = house.get("/v1/effects?state=failed").await.json();
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["items"][0]["error"]), (1, &json!("away")));
+    let first = house.get("/v1/effects?cause=e&limit=2").await.json();
+    let second = house.get(&format!("/v1/effects?cause=e&cursor={}", first["cursor"].as_str().unwrap())).await.json();
+    assert_eq!((first["items"].as_array().unwrap().len(), second["items"].as_array().unwrap().len()), (2, 1));
+    let at = &house;
+    let retry = |body: serde_json::Value| async move { at.post("/v1/effects/retry", JSON, &body.to_string()).await };
+
+    assert_eq!(retry(json!({"id": ids[1]})).await.problem(), (409, "effect.not_failed".into()));
+    assert_eq!(retry(json!({"id": "nothing"})).await.problem(), (404, "http.not_found".into()));
+    assert_eq!(retry(json!({"limit": 0})).await.problem(), (400, "http.invalid".into()));
+    assert_eq!(retry(json!({"consumer": "other"})).await.json(), json!({"items": []}));
+    assert_eq!(retry(json!({"consumer": "mailer"})).await.json()["items"][0]["state"], "pending");
+    assert_eq!(house.get("/v1/events/e/why").await.json()["tree"]["effects"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn only_consumers_there_are_can_be_paused() {
+    let house = House::new().await;
+    for verb in ["pause", "resume"] {
+        let answer = house.post(&format!("/v1/consumers/nobody/{verb}"), JSON, r#"{"reason":"x"}"#).await;
+        assert_eq!(answer.problem(), (404, "consumer.not_found".into()), "{verb}");
+    }
+}

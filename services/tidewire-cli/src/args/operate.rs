@@ -44,6 +44,18 @@ pub enum EventsCommand {
         /// The event's id.
         id: String,
     },
+    /// Emit one event.
+    Emit(Box<super::Emit>),
+    /// Name everything that is wrong with events in a file.
+    Lint(super::Lint),
+    /// Show what led to an event, and what became of it: consumers, effects, saga steps, operators.
+    #[command(
+        after_long_help = "Example:\n  tidewire events why 01990000-0000-7000-8000-000000000000\n  tidewire events why ID -o json"
+    )]
+    Why {
+        /// The event's id.
+        id: String,
+    },
     /// Print events as they are appended, until Ctrl-C.
     #[command(
         after_long_help = "Example:\n  tidewire events tail\n  tidewire events tail --type document.ingested -o jsonl\n  tidewire events tail --filter 'sequence>5' --count 10"
@@ -87,64 +99,29 @@ pub enum ConsumersCommand {
         /// Its name.
         name: String,
     },
-}
-
-/// `parked`.
-#[derive(Debug, Subcommand)]
-pub enum ParkedCommand {
-    /// List parked events, in order.
+    /// Stop a consumer in every process, until it is resumed.
     #[command(
-        after_long_help = "Example:\n  tidewire parked list\n  tidewire parked list --consumer documents.index -o json"
+        long_about = "Stop a consumer in every process that runs it: within about half a second nothing more is taken, and what is in \
+                      hand is finished. What arrives waits at the broker, in order. It lasts until `consumers resume`, also across \
+                      restarts.",
+        after_long_help = "Example:\n  tidewire consumers pause notifications.inbox --reason 'its database is being moved' --yes"
     )]
-    List {
-        /// Which ones.
+    Pause {
+        /// Its name.
+        name: String,
+        /// What guards against pausing by mistake.
         #[command(flatten)]
-        filter: ParkedFilter,
-        /// Where the list begins and ends.
+        consent: Consent,
+    },
+    /// Let a paused consumer go on where it was.
+    #[command(after_long_help = "Example:\n  tidewire consumers resume notifications.inbox --yes")]
+    Resume {
+        /// Its name.
+        name: String,
+        /// What guards against resuming by mistake.
         #[command(flatten)]
-        page: Paging,
+        consent: Consent,
     },
-    /// Show one parked event with its reason and its data.
-    #[command(after_long_help = "Example:\n  tidewire parked show 17")]
-    Show {
-        /// Its number, from `parked list`.
-        ordinal: u64,
-    },
-    /// Hand parked events to their consumer again, in order.
-    Redrive(Redrive),
-}
-
-/// Which parked events.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ParkedFilter {
-    /// Only of this consumer.
-    #[arg(long, value_name = "NAME")]
-    pub consumer: Option<String>,
-    /// Only with this key.
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-}
-
-/// `parked redrive`.
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Hand parked events to their consumer again, and to nobody else: in order per key, and a key stops at its \
-                  first event that fails again. Without a terminal, --yes is needed.",
-    after_long_help = "Example:\n  tidewire parked redrive --consumer notifications.inbox --key user/ana --dry-run\n  tidewire parked redrive --consumer notifications.inbox --yes --reason deployed"
-)]
-pub struct Redrive {
-    /// The consumer.
-    #[arg(long, value_name = "NAME")]
-    pub consumer: String,
-    /// Only this key.
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
-    /// At most this many events.
-    #[arg(long, value_name = "N", default_value_t = MAX_LIMIT as u32, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
-    pub limit: u32,
-    /// What guards against redriving by mistake.
-    #[command(flatten)]
-    pub consent: Consent,
 }
 
 /// What guards a change against being made by mistake.
@@ -159,30 +136,6 @@ pub struct Consent {
     /// Why, for the log.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-}
-
-/// `sagas`.
-#[derive(Debug, Subcommand)]
-pub enum SagasCommand {
-    /// List sagas, newest first.
-    #[command(after_long_help = "Example:\n  tidewire sagas list\n  tidewire sagas list --status undone --limit 10")]
-    List {
-        /// Only in this state, such as running, completed, undone or stuck.
-        #[arg(long, value_name = "STATE")]
-        status: Option<String>,
-        /// Only of this type.
-        #[arg(long = "type", value_name = "NAME")]
-        ty: Option<String>,
-        /// Where the list begins and ends.
-        #[command(flatten)]
-        page: Paging,
-    },
-    /// Show one saga with every step it took.
-    #[command(after_long_help = "Example:\n  tidewire sagas show 01990000-0000-5000-8000-000000000000")]
-    Show {
-        /// The saga's id.
-        id: String,
-    },
 }
 
 /// `log`.
@@ -248,7 +201,7 @@ pub struct Reconcile {
 }
 
 /// Checked here so that a mistake is one of usage; sent as it is.
-fn since(text: &str) -> Result<String, String> {
+pub(super) fn since(text: &str) -> Result<String, String> {
     text.parse::<tidewire::reconcile::Since>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 

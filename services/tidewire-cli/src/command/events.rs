@@ -61,7 +61,12 @@ pub async fn run(client: &Client, command: &EventsCommand, output: &mut Output) 
                 format!("{}\n\n{}", table::sheet(&event, &COLUMNS[1..], look), data(&event))
             })?)
         }
+        EventsCommand::Why { id } => super::why::run(client, id, output).await,
         EventsCommand::Tail { filter, count } => tail(client, filter, *count, output).await,
+        // They have files of their own; neither is a question to the log.
+        EventsCommand::Emit(_) | EventsCommand::Lint(_) => {
+            Err(Failure::new(Exit::Usage, "command.usage", format!("{command:?} is not asked of the log")))
+        }
     }
 }
 
