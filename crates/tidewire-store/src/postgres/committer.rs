@@ -16,7 +16,7 @@ use super::lanes::Blocked;
 use super::lookup::consumers_of;
 use super::outcome::{self, Outcome};
 use super::sequencer::{Horizon, Request};
-use super::transaction::{Answer, Done, How, Place, Token, is_outdated, placed, run};
+use super::transaction::{Answer, Done, How, Place, Token, Trace, is_outdated, placed, run};
 use crate::group::Prepared;
 
 /// How often a group that lost a race is decided again as a whole, and a single commit until it is given up.
@@ -26,6 +26,8 @@ const RACE_PAUSE: Duration = Duration::from_millis(20);
 /// How long to wait for positions of what is committed. The sequencer starts over after any failure, so this is how
 /// long the server may be away.
 const PLACE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long others wait until it is known that a group was never sent.
+const SOON: Duration = Duration::from_millis(200);
 /// How long the sequencer may keep somebody whose expectation was outdated.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
@@ -121,7 +123,13 @@ impl Committer {
                 Failure::Lost(_) if !group.lost => groups.push(Group { lost: true, ..group }),
                 Failure::Lost(error) => refuse(group.members, &classify(error)),
                 Failure::All(error) => refuse(group.members, &error),
-                Failure::Unknown(error) => self.find_out(group.members, token, &error),
+                Failure::Unknown(error) => {
+                    if !group.lost && self.came_to_nothing(&group.members, &token).await {
+                        groups.push(Group { lost: true, ..group });
+                    } else {
+                        self.find_out(group.members, token, &error);
+                    }
+                }
             }
         }
         blocked
@@ -137,7 +145,7 @@ impl Committer {
         self.shared.consumers.ensure(&self.shared.work, names).await?;
         let how = How { wait: self.wait, events: group.events, stays_open: false };
         let begun = Instant::now();
-        let connection = self.link.get().await?;
+        let connection = self.link.get_known().await?;
         let done = run(connection, &prepared, &self.shared.consumers, &*self.shared.clock, how, token).await?;
         if let Some(on_flush) = self.shared.on_flush.filter(|_| done.committed > 0) {
             on_flush(group.members.len(), begun.elapsed());
@@ -189,6 +197,17 @@ impl Committer {
         blocked
     }
 
+    /// Whether a group of one statement is known to have come to nothing. Then its connection may have been lost long ago,
+    /// and it is sent once more over a new one.
+    async fn came_to_nothing(&self, members: &[Pending], token: &Option<(Token, Vec<Option<Answer>>)>) -> bool {
+        let Some((token @ Token { trace: Trace::Session { .. }, .. }, _)) = token else { return false };
+        let shared = &self.shared;
+        let first = members.iter().flat_map(|pending| &pending.prepared.commit.append).flat_map(|a| &a.events).next();
+        let event = first.map(|event| (event.id.as_str(), event.source.as_str()));
+        let asked = outcome::look_up(&shared.options, token, event, shared.server.as_deref());
+        matches!(tokio::time::timeout(SOON, asked).await, Ok(Ok(Outcome::Gone)))
+    }
+
     /// Finds out what became of a group, in a task of its own: others need not wait for that.
     fn find_out(&self, members: Vec<Pending>, token: Option<(Token, Vec<Option<Answer>>)>, error: &sqlx::Error) {
         let Some((token, answers)) = token else {
@@ -212,6 +231,7 @@ impl Committer {
             });
             let event = first.as_ref().map(|(id, source)| (id.as_str(), source.as_str()));
             match outcome::look_up(&shared.options, &token, event, shared.server.as_deref()).await {
+                Ok(Outcome::CommittedAs(batch)) => await_place(shared, batch, decided).await,
                 Ok(Outcome::Committed) => match token.batch {
                     Some(batch) => await_place(shared, batch.id, decided).await,
                     None => {

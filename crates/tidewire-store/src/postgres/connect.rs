@@ -49,11 +49,14 @@ impl Role {
     fn settings(self) -> String {
         let (lock, statement) = self.timeouts();
         let read_only = if self == Self::Read { "on" } else { "off" };
+        // Whoever writes gives arrays, which the planner takes for ten rows while it does not see them. It would plan every
+        // statement anew each time, for longer than it runs, to find the one plan there is.
+        let plans = if matches!(self, Self::Group | Self::Work) { "force_generic_plan" } else { "auto" };
         format!(
             "set lock_timeout = {lock}; set statement_timeout = {statement}; \
              set idle_in_transaction_session_timeout = 30000; set default_transaction_isolation = 'read committed'; \
              set default_transaction_read_only = {read_only}; set enable_seqscan = off; set jit = off; \
-             set client_min_messages = error; set timezone = 'UTC'; \
+             set plan_cache_mode = {plans}; set client_min_messages = error; set timezone = 'UTC'; \
              select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; \
              select pg_is_in_recovery()::text as replica"
         )
@@ -110,30 +113,62 @@ pub(super) fn pool(options: &PgConnectOptions, role: Role, size: u32) -> PgPool 
         .connect_lazy_with(options.clone())
 }
 
+/// Who the server knows us as: when this is gone, nothing that was sent over it can happen any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    /// Its process there.
+    pub pid: i32,
+    /// When that was started, as text: numbers of processes come again.
+    pub started: String,
+}
+
+impl Session {
+    async fn of(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let text = "select pid::text, backend_start::text from pg_stat_get_activity(pg_backend_pid())";
+        let row = raw_sql(text).fetch_one(connection).await?;
+        let pid: String = row.try_get(0)?;
+        let pid = pid.parse().map_err(|error: std::num::ParseIntError| sqlx::Error::Decode(error.into()))?;
+        Ok(Self { pid, started: row.try_get(1)? })
+    }
+}
+
 /// A connection that is made when it is needed, and again after it was lost.
 pub(super) struct Link {
     options: PgConnectOptions,
     role: Role,
     connection: Option<PgConnection>,
+    session: Option<Session>,
 }
 
 impl Link {
     pub(super) fn new(options: PgConnectOptions, role: Role) -> Self {
-        Self { options, role, connection: None }
+        Self { options, role, connection: None, session: None }
     }
 
     /// The connection.
     pub(super) async fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         if self.connection.is_none() {
+            self.session = None;
             self.connection = Some(connect(&self.options, self.role).await?);
         }
         // It was just put there.
         self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)
     }
 
+    /// The connection, and who it is to the server.
+    pub(super) async fn get_known(&mut self) -> Result<(&mut PgConnection, &Session), sqlx::Error> {
+        self.get().await?;
+        let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
+        let session = match &mut self.session {
+            Some(session) => session,
+            unknown => unknown.insert(Session::of(connection).await?),
+        };
+        Ok((connection, session))
+    }
+
     /// Gives the connection up: it is lost, or in a state nobody knows.
     pub(super) fn drop_connection(&mut self) {
-        self.connection = None;
+        (self.connection, self.session) = (None, None);
     }
 
     /// Ends a transaction that failed; without one nothing happens.
@@ -141,7 +176,7 @@ impl Link {
         if let Some(connection) = &mut self.connection
             && raw_sql("rollback").execute(connection).await.is_err()
         {
-            self.connection = None;
+            self.drop_connection();
         }
     }
 

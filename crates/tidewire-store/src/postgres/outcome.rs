@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Row, query, raw_sql};
 use tidewire_core::StoreError;
 use tokio::time::Instant;
 
-use super::connect::{Role, connect};
+use super::connect::{Role, Session, connect};
 use super::error::state;
-use super::transaction::Token;
+use super::transaction::{Token, Trace};
 
 /// How long the server is asked before the outcome is called unknown: longer than a restart after a crash.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +22,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_m
 pub(super) enum Outcome {
     /// It was committed.
     Committed,
+    /// It was, and this is its batch, which nobody had been told.
+    CommittedAs(i64),
     /// It was not, and never will be.
     Gone,
 }
@@ -62,7 +65,14 @@ async fn ask(
     server: Option<&str>,
 ) -> Result<Option<Outcome>, sqlx::Error> {
     let mut connection = connect(options, Role::Read).await?;
-    let status = match status(&mut connection, &token.xid).await {
+    let xid = match (&token.trace, event) {
+        (Trace::Xid(xid), _) => xid,
+        (Trace::Session { session, recorded }, Some(event)) => {
+            return ask_for_session(&mut connection, session, *recorded, event).await;
+        }
+        (Trace::Session { .. }, None) => return Ok(None),
+    };
+    let status = match status(&mut connection, xid).await {
         Ok(status) => status,
         // "In the future": the server does not remember it, so it did not survive.
         Err(error) if state(&error).as_deref() == Some("22023") => return Ok(Some(Outcome::Gone)),
@@ -85,6 +95,26 @@ async fn ask(
         },
         _ => None,
     })
+}
+
+/// A statement that is a transaction is over when its session is gone. Then its first event is there as it recorded it, or
+/// it never was.
+async fn ask_for_session(
+    connection: &mut PgConnection,
+    session: &Session,
+    recorded: DateTime<Utc>,
+    (id, source): (&str, &str),
+) -> Result<Option<Outcome>, sqlx::Error> {
+    let text = "select exists (select from pg_stat_get_activity($1) where backend_start::text = $2)";
+    let is_there: bool =
+        query(text).bind(session.pid).bind(&session.started).fetch_one(&mut *connection).await?.try_get(0)?;
+    if is_there {
+        return Ok(None);
+    }
+    let text = "select batch from tidewire.event where id = $1 and source = $2 and recorded = $3";
+    let found = query(text).bind(id).bind(source).bind(recorded).fetch_optional(connection).await?;
+    let batch = found.map(|row| row.try_get(0)).transpose()?;
+    Ok(Some(batch.map_or(Outcome::Gone, Outcome::CommittedAs)))
 }
 
 async fn status(connection: &mut PgConnection, xid: &str) -> Result<Option<String>, sqlx::Error> {

@@ -9,7 +9,9 @@ use tidewire_core::failpoint::{Asked, reach};
 use tidewire_core::store::Conflict;
 use tidewire_core::{Clock, Committed, Key, Position, StoreError};
 
+use super::append::Plain;
 use super::codec::Cells;
+use super::connect::Session;
 use super::consumers::Consumers;
 use super::error::{Failure, classify, is_lost};
 use super::lookup::{self, Found};
@@ -92,11 +94,19 @@ pub(super) enum Place {
     Waiting(i64),
 }
 
+/// By what a transaction is known again.
+#[derive(Clone, Debug)]
+pub(super) enum Trace {
+    /// Its number, as text.
+    Xid(String),
+    /// One that was a single statement: who sent it, and when its events say that they were recorded.
+    Session { session: Session, recorded: DateTime<Utc> },
+}
+
 /// What is needed to find out what became of a transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
-    /// Its number, as text.
-    pub xid: String,
+    pub trace: Trace,
     /// Its events.
     pub batch: Option<Batch>,
 }
@@ -104,13 +114,20 @@ pub(super) struct Token {
 /// Runs a group as one transaction. When the commit's answer is lost, what is needed to look it up is left in `token`
 /// together with the answers.
 pub(super) async fn run(
-    connection: &mut PgConnection,
+    (connection, session): (&mut PgConnection, &Session),
     group: &[&Prepared<Cells>],
     consumers: &Consumers,
     clock: &dyn Clock,
     how: How,
     token: &mut Option<(Token, Vec<Option<Answer>>)>,
 ) -> Result<Done, Failure> {
+    if !how.wait
+        && !how.events
+        && let Some(plain) = Plain::of(group)
+        && let Some(done) = plain.run(connection, session, clock.now(), token).await?
+    {
+        return Ok(done);
+    }
     let (xid, locked) = begin(connection, group, how.wait).await?;
     let decided = decide(connection, group, consumers, clock.now(), how, locked).await?;
     let Decided { answers, batch, is_empty } = decided;
@@ -134,7 +151,7 @@ pub(super) async fn run(
     let rows = match ended {
         Ok(rows) => rows,
         Err(error) if is_lost(&error) => {
-            *token = Some((Token { xid, batch }, answers));
+            *token = Some((Token { trace: Trace::Xid(xid), batch }, answers));
             return Err(Failure::Unknown(error));
         }
         // The server refused: it rolled back.
