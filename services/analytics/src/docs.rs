@@ -53,7 +53,7 @@ fn tracked() -> Shape {
     let object = json!({ "anyOf": [{ "type": "string", "maxLength": limits::OBJECT }, { "type": "null" }] });
     shape::object([
         ("user", user_id()),
-        ("action", shape::text_up_to(limits::ACTION).pattern(r"[^\s\p{C}](?:[^\p{C}]*[^\s\p{C}])?")),
+        ("action", shape::text_up_to(limits::ACTION).pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?")),
         ("object?", Shape::of(object)),
         ("metadata?", Shape::of(metadata)),
     ])

@@ -50,7 +50,7 @@ fn registration() -> Shape {
     shape::object([
         ("id?", shape::nullable(user_id()).described("Drawn when absent.")),
         // Not only white space, no control characters.
-        ("name", shape::text_up_to(limits::NAME).pattern(r"[^\s\p{C}](?:[^\p{C}]*[^\s\p{C}])?")),
+        ("name", shape::text_up_to(limits::NAME).pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?")),
         ("email?", shape::nullable(shape::Shape::of(json!({ "type": "string", "format": "email", "maxLength": 254 })))),
     ])
     .closed()

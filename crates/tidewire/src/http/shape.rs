@@ -93,6 +93,11 @@ pub fn text_up_to(limit: usize) -> Shape {
     Shape::of(json!({ "type": "string", "minLength": 1, "maxLength": limit }))
 }
 
+/// A text of at most `limit` characters, which may be empty.
+pub fn text_at_most(limit: usize) -> Shape {
+    Shape::of(json!({ "type": "string", "maxLength": limit }))
+}
+
 /// Bytes that are not JSON.
 pub fn bytes() -> Shape {
     Shape::of(json!({ "type": "string", "format": "binary" }))

@@ -63,7 +63,7 @@ fn workspace() -> Shape {
 }
 
 fn printable(limit: usize) -> Shape {
-    shape::text_up_to(limit).pattern(r"[^\p{C}]+")
+    shape::text_up_to(limit).pattern(r"[^\x00-\x1f\x7f-\x9f]+")
 }
 
 fn text() -> Shape {

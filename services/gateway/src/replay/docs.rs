@@ -60,7 +60,7 @@ fn carried_out() -> Vec<RouteDoc> {
             .body(
                 shape::object([
                     ("plan", shape::text().described("The plan's hash.")),
-                    ("reason?", shape::nullable(shape::text_up_to(2_000))),
+                    ("reason?", shape::nullable(shape::text_at_most(2_000))),
                     ("with_effects?", shape::boolean()),
                 ])
                 .closed()
@@ -133,7 +133,7 @@ fn projections() -> Vec<RouteDoc> {
                 ("only_if_equal?", shape::boolean()),
                 ("rate?", shape::nullable(shape::count())),
                 ("dry_run?", shape::boolean()),
-                ("reason?", shape::nullable(shape::text_up_to(2_000))),
+                ("reason?", shape::nullable(shape::text_at_most(2_000))),
             ])
             .closed()
             .example(json!({ "dry_run": true })),
@@ -149,7 +149,7 @@ fn projections() -> Vec<RouteDoc> {
 }
 
 fn reason() -> Shape {
-    shape::object([("reason?", shape::nullable(shape::text_up_to(2_000)))])
+    shape::object([("reason?", shape::nullable(shape::text_at_most(2_000)))])
         .closed()
         .example(json!({ "reason": "later" }))
 }

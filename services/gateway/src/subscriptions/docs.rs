@@ -8,7 +8,7 @@ use super::acts::{MAX_OVERLAP_SECONDS, MAX_REASON};
 
 pub(crate) fn docs() -> Vec<RouteDoc> {
     let with_secret = || subscription().member("secret", shape::text().described("Shown this once."));
-    let why = || shape::object([("reason?", shape::nullable(shape::text_up_to(MAX_REASON)))]).closed();
+    let why = || shape::object([("reason?", shape::nullable(shape::text_at_most(MAX_REASON)))]).closed();
     vec![
         RouteDoc::get("/v1/subscriptions", "listSubscriptions", "Push subscriptions, and how their deliveries go.")
             .paged(subscription()),
@@ -58,7 +58,7 @@ pub(crate) fn docs() -> Vec<RouteDoc> {
         .body(
             shape::object([
                 ("overlap_seconds?", shape::nullable(shape::number(0, MAX_OVERLAP_SECONDS))),
-                ("reason?", shape::nullable(shape::text_up_to(MAX_REASON))),
+                ("reason?", shape::nullable(shape::text_at_most(MAX_REASON))),
             ])
             .closed(),
         )
