@@ -10,7 +10,8 @@ const MAX_BODY = 1 << 20;
 const handlers = {
   // Ships once per order: the event's own id is where the parcel and the idempotency key come from, so that an event
   // that comes twice leads to one parcel.
-  async "order.placed.v1"({ id, data }) {
+  async "order.placed.v1"(cause) {
+    const { id, data } = cause;
     const order = String(data.order_id);
     await emit({
       id: `shipped-${id}`,
@@ -18,6 +19,7 @@ const handlers = {
       key: `order/${order}`,
       data: { order_id: order, parcel: `P-${order.padStart(4, "0")}` },
       idempotencyKey: `ship-${id}`,
+      cause,
     });
   },
 };

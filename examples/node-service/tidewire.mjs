@@ -6,8 +6,10 @@ const TOLERANCE_SECONDS = 300;
 
 /// Emits an event. The same `idempotencyKey` with the same event is taken once, however often it is sent: use one that
 /// belongs to the cause, and try again whenever the answer did not come.
-export async function emit({ id, type, key, data, idempotencyKey }) {
-  const event = { specversion: "1.0", id, source: "/shipping", type, partitionkey: key, data };
+/// The event belongs to the flow of its `cause`.
+export async function emit({ id, type, key, data, idempotencyKey, cause }) {
+  const flow = { correlationid: cause.correlationid, causationid: cause.id };
+  const event = { specversion: "1.0", id, source: "/shipping", type, partitionkey: key, ...flow, data };
   const headers = { "content-type": "application/cloudevents+json", "idempotency-key": idempotencyKey };
   if (process.env.TIDEWIRE_KEY) headers.authorization = `Bearer ${process.env.TIDEWIRE_KEY}`;
   const answer = await fetch(`${TIDEWIRE}/v1/events`, { method: "POST", headers, body: JSON.stringify(event) });

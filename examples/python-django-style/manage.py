@@ -74,7 +74,7 @@ class Server(BaseHTTPRequestHandler):
             if not (error.sqlstate or "").startswith("TW"):
                 raise
             # What `tidewire.emit` refused says why, and the order was not placed either.
-            return self.answer(422, {"content-type": "text/plain"}, str(error).encode())
+            return self.answer(422, {"content-type": "text/plain"}, error.diag.message_primary.encode())
         self.answer(201, {"content-type": "application/json"}, json.dumps({"order": order}).encode())
 
     def react(self, body: bytes, connection) -> None:

@@ -63,6 +63,7 @@ async fn a_node_service_reacts_to_what_is_pushed_and_emits_once() {
     parcels.sort_unstable();
     assert_eq!(parcels, ["P-0007", "P-0008"], "each once");
     assert_eq!(shipped[0]["source"], "/shipping");
+    assert!(shipped.iter().all(|event| ["1", "2"].contains(&event["causationid"].as_str().unwrap_or_default())));
     // Whoever has no secret can make it do nothing.
     let (status, _) = ask(Method::POST, &format!("{}/events", service.url), Some(&placed(3, 9))).await;
     assert_eq!(status, 401);

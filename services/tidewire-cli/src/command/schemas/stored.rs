@@ -104,7 +104,7 @@ pub async fn check(client: &Client, contracts: &Contracts, output: &mut Output) 
             "schema.unreadable",
             format!("{some} of what is stored cannot be read by this build"),
         )
-        .hint("give the type an upcast from the version that is stored, or run the build that wrote it")),
+        .hint("give the type an upcast from the version that is stored, run the build that wrote it, or name the folder with its schema in schemas.dir")),
     }
 }
 
