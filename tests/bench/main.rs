@@ -6,6 +6,7 @@ mod append;
 mod clocks;
 mod compare;
 mod consume;
+mod gateway;
 mod harness;
 mod house;
 mod machine;

@@ -5,6 +5,7 @@ use tidewire_core::handler::Run;
 use crate::append::{self, Appending};
 use crate::compare::{Aim, compare};
 use crate::consume::Consuming;
+use crate::gateway::{self, Posting};
 use crate::harness::judge::{Verdict, at_least, at_most};
 use crate::harness::row::{Row, Section, Subject, number};
 use crate::harness::stats::Estimate;
@@ -48,6 +49,16 @@ pub async fn measure(options: &Options, place: &Place) -> Vec<Row> {
             let what = format!("consume with inbox, 20 % duplicates, {habit}");
             let mut sides = Consuming { place: place.clone(), orders: orders.clone(), backlog, run, acks: 1.0 };
             rows.push(compare(rounds, seed, aim(id, what, 0.5), &mut sides).await.0);
+        }
+    }
+    for (id, batch, target) in [("B15a", 1, 0.35), ("B15b", gateway::BATCH, 0.5)] {
+        if options.wants("b15") {
+            let what = match batch {
+                1 => format!("events over HTTP, validated, {} connections; limit: hyper alone, which stores nothing", gateway::CONNECTIONS),
+                many => format!("batches of {many} events over HTTP, {} connections", gateway::CONNECTIONS),
+            };
+            let mut sides = Posting { place: place.clone(), timing, orders: orders.clone(), seed, batch };
+            rows.push(compare(rounds, seed, aim(id, what, target), &mut sides).await.0);
         }
     }
     if options.wants("b12") {
