@@ -3,5 +3,6 @@
 mod kills;
 mod matrix;
 mod poisoned;
+mod pushing;
 mod refusals;
 mod shutdown;

@@ -6,6 +6,7 @@ mod consuming;
 mod effects;
 mod objects;
 mod parking;
+mod push;
 mod reconciling;
 mod relaying;
 

@@ -1,6 +1,7 @@
 //! What tests stand on: a world in a temporary folder, and waiting for a condition with a deadline.
 
 pub mod auditor;
+pub mod endpoint;
 pub mod event;
 pub mod ground;
 pub mod handlers;
