@@ -9,6 +9,7 @@ mod configuration;
 mod edge;
 mod events;
 mod push;
+mod replay;
 mod storage;
 mod work;
 
@@ -29,8 +30,16 @@ const fn explain_as(code: &'static str, title: &'static str, cause: &'static str
     Explanation { code, title, cause, cure }
 }
 
-const TABLES: [&[Explanation]; 7] =
-    [configuration::TABLE, storage::TABLE, events::TABLE, work::TABLE, edge::TABLE, command::TABLE, push::TABLE];
+const TABLES: [&[Explanation]; 8] = [
+    configuration::TABLE,
+    storage::TABLE,
+    events::TABLE,
+    work::TABLE,
+    edge::TABLE,
+    command::TABLE,
+    push::TABLE,
+    replay::TABLE,
+];
 
 /// The explanation of a code. Case and surrounding space do not matter.
 pub fn explain(code: &str) -> Option<&'static Explanation> {

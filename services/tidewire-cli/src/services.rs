@@ -14,6 +14,7 @@ use crate::args::Role;
 use crate::contracts;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::wire::OtherDomains;
 
 /// The services on their ports, and the operators' view of them.
 pub struct Services {
@@ -53,7 +54,8 @@ impl Services {
         let operator = Operator::new(ports, handlers, consume_options(config))
             .with_relays(relays)
             .with_folded(folded)
-            .with_directory(Arc::new(register.clone()));
+            .with_directory(Arc::new(register.clone()))
+            .with_domains(Arc::new(OtherDomains::new(config, ports.clock.clone())));
         all.push(gateway::service_over(ports, operator.clone(), contracts, register));
         all.push(console::service());
         Ok(Self { all, operator })

@@ -16,7 +16,7 @@ pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, Reconcile, Retire,
 };
 pub use parked::{Edit, EffectsCommand, ParkedCommand, Redrive};
-pub use replay::{ProjectionsCommand, Range, Rebuild, ReplayApply, ReplayCommand, ReplayPlan, Window};
+pub use replay::{ProjectionsCommand, Rebuild, ReplayApply, ReplayCommand, ReplayPlan, Window};
 pub use sagas::{OrderArgs, ReplyArgs, SagasCommand, SignalArgs, StartArgs};
 pub use schemas::{ExportFormat, SchemasCommand};
 pub use serve::{DemoArgs, Role, RunArgs, UpArgs};

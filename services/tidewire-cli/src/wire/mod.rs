@@ -1,7 +1,10 @@
 //! Which backend stands behind each port. The only place that names concrete ones.
 
 mod broker;
+mod domains;
 mod store;
+
+pub use domains::OtherDomains;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +28,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Ports, Failu
         make_private(&config.data_dir)?;
     }
     let store = store.open(config, &foreign, clock.clone()).await?;
+    let store: Arc<dyn Store> = Arc::new(Generations::over(store).await?);
     match broker.open(config, clock.clone()).await {
         Ok(broker) => Ok(Ports { store, broker, clock }),
         Err(failure) => {
