@@ -43,7 +43,7 @@ async fn every_page_shows_what_is_there() {
         { "page": "events?type=document.ingested", "shows": ["document.ingested.v1", event] },
         { "page": "events?type=activity.tracked", "shows": ["<img src=x"] },
         { "page": format!("events/{event}"), "shows": ["causationid", text(&ingested["event"]["partitionkey"]), "Why, and what came of it"] },
-        { "page": format!("events/{hostile}"), "shows": HOSTILE },
+        { "page": format!("events/{hostile}"), "shows": HOSTILE.map(as_json) },
         { "page": "consumers", "shows": ["social.followers", "projection"] },
         { "page": "consumers/social.followers", "shows": ["user.followed.v1", "Pause"] },
         { "page": "parked", "shows": ["Nothing is parked."] },
@@ -63,6 +63,12 @@ async fn every_page_shows_what_is_there() {
     assert!(walked.status.success(), "{said}\n{}", String::from_utf8_lossy(&walked.stderr));
     assert_eq!(said.lines().count(), pages.as_array().expect("a list").len(), "{said}");
     println!("{} console pages shown", said.lines().count());
+}
+
+/// As the pages write it: between quotes, which do not count here.
+fn as_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 fn text(value: &Value) -> &str {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use servers::{Python, free_port};
 use tempfile::TempDir;
-use tidewire::config::Config;
+use tidewire::config::{Config, Env, Sources};
 use tidewire::objects::{ObjectKey, Objects, ObjectsError};
 
 use crate::house::top;
@@ -57,13 +57,19 @@ impl Bucket {
     }
 
     fn objects(&self, url: &str) -> Objects {
-        let config = Config::with([
-            ("objects.url", url),
-            ("objects.endpoint", self.endpoint.as_str()),
-            ("objects.access_key", ACCESS),
-            ("objects.secret_key", SECRET),
-        ]);
+        let env = Env::from_iter(self.env(url));
+        let config = Config::load(Sources { env, ..Sources::default() });
         Objects::from_config(&config.expect("a configuration")).expect("a bucket")
+    }
+
+    /// The names of the wider world, as whoever has a bucket knows them.
+    fn env<'a>(&'a self, url: &'a str) -> [(&'a str, &'a str); 4] {
+        [
+            ("TIDEWIRE_OBJECTS_URL", url),
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", ACCESS),
+            ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ]
     }
 }
 
@@ -104,12 +110,7 @@ async fn documents_travel_the_whole_path_over_a_bucket() {
     let data = dir.path().join("data");
     let documents = top().join("tests/data/documents");
     let url = format!("s3://{BUCKET}/demo");
-    let env = [
-        ("TIDEWIRE_OBJECTS_URL", url.as_str()),
-        ("AWS_ENDPOINT_URL", bucket.endpoint.as_str()),
-        ("AWS_ACCESS_KEY_ID", ACCESS),
-        ("AWS_SECRET_ACCESS_KEY", SECRET),
-    ];
+    let env = bucket.env(&url);
     let data = data.to_str().expect("UTF-8");
     let args = ["demo", documents.to_str().expect("UTF-8"), "--exit", "-o", "json", "--data-dir", data, "--listen", "127.0.0.1:0"];
     let finished = run_in(dir.path(), &args, &env).await;
