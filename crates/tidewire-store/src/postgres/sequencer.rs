@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
-use sqlx::{Row, query};
+use sqlx::{AssertSqlSafe, Row, query, raw_sql};
 use tidewire_core::Position;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -193,12 +193,11 @@ impl Sequencer {
             return Ok(());
         }
         self.notified = (given, Instant::now());
-        query("select pg_notify($1, $2)")
-            .bind(CHANNEL)
-            .bind(given.to_string())
-            .execute(self.link.get().await?)
-            .await
-            .map(drop)
+        // A notification need not outlive a crash: without waiting for the disk the lock is gone at once.
+        let text = format!(
+            "begin; set local synchronous_commit = off; select pg_notify('{CHANNEL}', '{given}')::text; commit"
+        );
+        raw_sql(AssertSqlSafe(text)).execute(self.link.get().await?).await.map(drop)
     }
 }
 

@@ -99,12 +99,23 @@ impl<'a> Tenure<'a> {
 
     async fn read(&mut self) -> Result<Vec<Recorded>, StoreError> {
         let store = &self.relay.ports.store;
-        let head = store.head().await?;
-        let batch = store.read(&self.selection(self.cursor.position)).await?;
-        if batch.is_empty() && self.relay.options.shard.1 > 1 {
-            // Nothing of ours up to the head that was there before the read.
-            self.cursor.position = self.cursor.position.max(head);
+        if self.relay.options.shard.1 > 1 {
+            let head = store.head().await?;
+            let batch = store.read(&self.selection(self.cursor.position)).await?;
+            if batch.is_empty() {
+                // Nothing of ours up to the head that was there before the read.
+                self.cursor.position = self.cursor.position.max(head);
+            }
+            self.gauge(head);
+            return Ok(batch);
         }
+        let batch = store.read(&self.selection(self.cursor.position)).await?;
+        // Who reads everything, and finds less than a whole batch, has found the end.
+        let head = match batch.last() {
+            Some(_) if batch.len() >= self.relay.options.batch => store.head().await?,
+            Some(last) => last.position,
+            None => self.cursor.position,
+        };
         self.gauge(head);
         Ok(batch)
     }
