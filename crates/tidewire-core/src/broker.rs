@@ -39,6 +39,12 @@ pub trait Broker: Send + Sync {
     /// Which record this is and how far it reaches: what was acknowledged and is gone shows here first.
     async fn extent(&self) -> Result<Extent, BrokerError>;
 
+    /// Whether it still is set up as it must be: [`BrokerError::Misconfigured`] names what somebody changed. Changes
+    /// nothing. Where nobody else can change anything there is nothing to look at.
+    async fn examine(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
     /// What this broker can do.
     fn features(&self) -> Features;
 

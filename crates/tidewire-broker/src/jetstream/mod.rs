@@ -344,6 +344,10 @@ impl Broker for JetStreamBroker {
         Ok(self.shared.looked(doubts, &info))
     }
 
+    async fn examine(&self) -> Result<(), BrokerError> {
+        stream::examine(&self.shared.api, &self.shared.options).await
+    }
+
     fn features(&self) -> Features {
         Features {
             backend: "jetstream",

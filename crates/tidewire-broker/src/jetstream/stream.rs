@@ -81,6 +81,15 @@ pub(super) async fn ensure(
     }
 }
 
+/// Whether the stream is as it must be, without touching it.
+pub(super) async fn examine(api: &Api, options: &JetStreamOptions) -> Result<(), BrokerError> {
+    let name = name(&options.domain);
+    match api.stream(&name, None).await? {
+        Some(found) => check(&wanted(options), found).map(drop),
+        None => Err(BrokerError::Misconfigured(format!("the stream {name} is not there"))),
+    }
+}
+
 /// Whether the stream takes runs.
 pub(super) fn takes_runs(info: &StreamInfo) -> bool {
     info.config[RUNS] == true

@@ -254,6 +254,22 @@ pub struct StoreInfo {
     pub durability: String,
 }
 
+/// How a store is doing beside what it keeps, as far as it can tell. What it cannot is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreHealth {
+    /// The schema version the database has now.
+    pub schema: u32,
+    /// The one this build works with.
+    pub known: u32,
+    /// What time it is there.
+    pub time: Option<DateTime<Utc>>,
+    /// For how long the oldest transaction of anybody has been open: what is deleted stays on disk as long, and who waits
+    /// for its locks waits.
+    pub oldest_transaction: Option<Duration>,
+    /// Bytes free where it writes.
+    pub disk_free: Option<u64>,
+}
+
 /// What [`Upkeep::retire`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Retired {
@@ -268,6 +284,9 @@ pub struct Retired {
 pub trait Upkeep: Send + Sync {
     /// The store in numbers.
     async fn info(&self) -> Result<StoreInfo, StoreError>;
+
+    /// How the store is doing. A few small questions; not for every second.
+    async fn health(&self) -> Result<StoreHealth, StoreError>;
 
     /// Every name and version in the log, with its count.
     async fn types(&self) -> Result<Vec<(EventType, u64)>, StoreError>;

@@ -67,6 +67,7 @@ cases![
     log::an_event_is_in_the_log_once,
     log::waiting_ends_with_the_next_event,
     log::types_are_counted,
+    log::it_says_how_it_is_doing,
     commit::all_or_nothing,
     commit::a_duplicate_mark_writes_nothing,
     commit::conflicts_are_decided_one_by_one,

@@ -1,11 +1,15 @@
 //! The upkeep port.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use tidewire_core::store::{Log, Retired, StoreInfo, Upkeep};
+use sqlx::Row;
+use tidewire_core::store::{Log, Retired, StoreHealth, StoreInfo, Upkeep};
 use tidewire_core::{EventType, Position, StoreError};
 use tokio::sync::oneshot;
 
 use super::codec::{count, event_type, signed};
+use super::error::classify;
 use super::log::{EVENTS, from};
 use super::migrate::SCHEMA;
 use super::sequencer;
@@ -31,6 +35,25 @@ impl Upkeep for PostgresStore {
             head: self.head().await?,
             bytes,
             durability: self.durability().into(),
+        })
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        let query = Query::new(
+            "select clock_timestamp(), (select coalesce(max(v.version), 0)::bigint from tidewire.schema_version v), \
+             (select extract(epoch from max(clock_timestamp() - a.xact_start))::float8 from pg_stat_activity a \
+              where a.datname = current_database() and a.pid <> pg_backend_pid())",
+        );
+        let rows = self.rows(query).await?;
+        let Some(row) = rows.first() else { return Ok(StoreHealth { known: SCHEMA, ..StoreHealth::default() }) };
+        let oldest: Option<f64> = row.try_get(2).map_err(classify)?;
+        Ok(StoreHealth {
+            schema: u32::try_from(count(row, 1)?).unwrap_or(u32::MAX),
+            known: SCHEMA,
+            time: Some(row.try_get(0).map_err(classify)?),
+            // Other people's transactions are only shown to those who may see them (`pg_read_all_stats`).
+            oldest_transaction: oldest.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            disk_free: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The upkeep port.
 
 use async_trait::async_trait;
-use tidewire_core::store::{Retired, StoreInfo, Upkeep};
+use tidewire_core::store::{Retired, StoreHealth, StoreInfo, Upkeep};
 use tidewire_core::{EventType, Position, StoreError};
 
 use super::codec::{count, event_type};
@@ -26,6 +26,20 @@ impl Upkeep for SqliteStore {
             head: *self.head.borrow(),
             bytes,
             durability: self.durability().into(),
+        })
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        let rows = self.rows("pragma user_version".to_owned(), Args::default()).await?;
+        let schema = rows.first().map_or(Ok(0), |row| count(row, 0))?;
+        let disk = rustix::fs::statvfs(&self.path).ok();
+        Ok(StoreHealth {
+            schema: u32::try_from(schema).unwrap_or(u32::MAX),
+            known: SCHEMA,
+            // The clock is the process' own, and nobody else has the file open.
+            time: None,
+            oldest_transaction: None,
+            disk_free: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         })
     }
 

@@ -124,6 +124,10 @@ macro_rules! hand_on {
                 self.store().info().await
             }
 
+            async fn health(&self) -> Result<tidewire_core::store::StoreHealth, tidewire_core::StoreError> {
+                self.store().health().await
+            }
+
             async fn types(&self) -> Result<Vec<(tidewire_core::EventType, u64)>, tidewire_core::StoreError> {
                 self.store().types().await
             }
