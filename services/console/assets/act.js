@@ -44,7 +44,7 @@ export function action({ label, title, explanation, fields = [], danger, method 
   return h('button', { class: danger ? 'danger' : undefined, onclick: async () => {
     const whole = [...fields, REASON];
     const preview = dryRun && ((entered) => send(method, path, { ...body(entered), dry_run: true }));
-    const entered = await ask(title ?? label, explanation, whole, { preview, verb: label, danger });
+    const entered = await ask(title ?? label, explanation, whole, { preview, verb: label.replace(' …', ''), danger });
     if (!entered) return;
     try { await send(method, path, body(entered)); notice(`${label}: done`, 'good'); again(); } catch (error) { notice(`${label}: ${error.message} (${error.code})`, 'bad'); }
   } }, label);

@@ -8,11 +8,12 @@ import * as consumers from './consumers.js';
 import * as parked from './parked.js';
 import * as sagas from './sagas.js';
 import * as schemas from './schemas.js';
+import * as replay from './replay.js';
 import * as subscriptions from './subscriptions.js';
 
 const PAGES = [
   ['overview', 'Overview', overview], ['events', 'Events', events], ['consumers', 'Consumers', consumers],
-  ['parked', 'Parked', parked], ['sagas', 'Sagas', sagas], ['subscriptions', 'Push', subscriptions], ['schemas', 'Schemas', schemas],
+  ['parked', 'Parked', parked], ['sagas', 'Sagas', sagas], ['subscriptions', 'Push', subscriptions], ['replay', 'Replay', replay], ['schemas', 'Schemas', schemas],
 ];
 const REFRESH = 2000;
 

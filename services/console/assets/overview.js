@@ -54,7 +54,7 @@ function needs(status, sagas, open, count) {
     silent.length && ['warn', `${silent.length} consumers have no process: ${silent.slice(0, 3).map((consumer) => consumer.name).join(', ')}${silent.length > 3 ? ' …' : ''}`, href('consumers')],
   ].filter(Boolean);
   const running = `${count(sagas[open.indexOf('running')])} running, ${count(sagas[open.indexOf('compensating')])} turning back`;
-  return [h('h2', {}, 'Needs somebody'), h('div', { class: 'card' }, found.length ? found.map(([kind, text, to]) => h('div', {}, h('a', { class: kind, href: to }, text))) : h('div', { class: 'good' }, 'Nothing: no parked events, no stuck or stalled sagas.'), h('div', { class: 'dim' }, 'Sagas: ', link('sagas', running)))];
+  return [h('h2', {}, 'Needs somebody'), h('div', { class: 'card' }, found.length ? found.map(([kind, text, to]) => h('div', {}, h('a', { class: kind, href: to }, text))) : h('div', { class: 'good' }, 'Nothing: no parked events, no stuck or stalled sagas.'), h('div', { class: 'dim' }, 'Sagas: ', link('sagas', running), ' · ', link('events', 'who changed what by hand', { type: 'operator.acted' })))];
 }
 
 const rate = (title, points) => h('div', { class: 'card' }, h('div', { class: 'dim' }, title), h('div', { class: 'n' }, points.length ? `${number(Math.round(points.at(-1) * 10) / 10)}/s` : '–'), spark(points));
