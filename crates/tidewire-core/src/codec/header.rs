@@ -55,6 +55,11 @@ pub(super) fn is_structured(media_type: &str) -> bool {
     media_type.get(..START.len()).is_some_and(|start| start.eq_ignore_ascii_case(START))
 }
 
+/// Whether a media type can be a header's value as it is: visible ASCII, and spaces within.
+pub(super) fn can_stand_bare(media_type: &str) -> bool {
+    media_type.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && media_type.trim() == media_type
+}
+
 /// What a content type says of how the event is in there.
 pub(super) enum Mode {
     Binary,
@@ -184,14 +189,13 @@ impl<'a> Headers<'a> {
         const NAME: &str = "datacontenttype";
         let Some(value) = value else { return };
         let text = match std::str::from_utf8(value) {
-            Ok(text) if value.len() <= MAX_HEADER_BYTES => text.trim(),
+            // White space around a value is the transport's, except on Kafka, where a value is what it is.
+            Ok(text) if value.len() <= MAX_HEADER_BYTES && self.style.is_percent_encoded => text.trim(),
+            Ok(text) if value.len() <= MAX_HEADER_BYTES => text,
             _ => return self.parsed.invalid(NAME, 0, "a media type in UTF-8"),
         };
-        // Not percent-encoded by the specification; but media types hold no percent signs, and some writers encode all.
-        let text = match self.style.is_percent_encoded {
-            true => percent::decode(text).unwrap_or(Cow::Borrowed(text)),
-            false => Cow::Borrowed(text),
-        };
+        // This header is the transport's own, and nowhere percent-encoded.
+        let text = Cow::Borrowed(text);
         match &self.content_type {
             None => self.content_type = Some(text),
             Some(before) if *before == text => self.parsed.deviates(Departure::RepeatedHeader, NAME, 0),

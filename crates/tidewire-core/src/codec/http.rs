@@ -54,7 +54,7 @@ pub fn encode_binary(envelope: &Envelope) -> Result<Encoded, CodecError> {
         headers.push((Cow::Owned(format!("ce-{name}")), percent::encode(&value.to_text()).into_owned()));
     }
     if let Some(media_type) = content_type {
-        if header::is_structured(&media_type) || !media_type.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        if header::is_structured(&media_type) || !header::can_stand_bare(&media_type) {
             let expected = "a media type in ASCII that is not one of structured mode";
             return Err(CodecError::invalid("datacontenttype", Place::header("content-type"), expected));
         }

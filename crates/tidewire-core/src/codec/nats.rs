@@ -25,12 +25,11 @@ const EMPTY_DATA: &str = "tw-data";
 /// holds, no value can break out of its header: names are of ASCII without `:`, values of visible ASCII.
 pub fn headers(envelope: &Envelope, mut put: impl FnMut(Cow<'static, str>, String)) {
     header::each_known(envelope, |known, text| {
-        let text = percent::encode(&text).into_owned();
         // Said twice, for clients that look at one of them only; but never so that this looks like structured mode.
-        if known == Known::DataContentType && !header::is_structured(&text) {
-            put(Cow::Borrowed("content-type"), text.clone());
+        if known == Known::DataContentType && !header::is_structured(&text) && header::can_stand_bare(&text) {
+            put(Cow::Borrowed("content-type"), text.clone().into_owned());
         }
-        put(Cow::Borrowed(known.names().dashed), text);
+        put(Cow::Borrowed(known.names().dashed), percent::encode(&text).into_owned());
     });
     for (name, value) in &envelope.extensions {
         put(Cow::Owned(format!("ce-{}", percent::encode(name))), percent::encode(&value.to_text()).into_owned());

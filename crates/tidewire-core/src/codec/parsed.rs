@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 
 use super::deviation::{Departure, Deviation};
 use super::error::CodecError;
@@ -217,7 +217,9 @@ impl<'a> Parsed<'a> {
     pub(super) fn read_time(&mut self, known: Known) -> Result<Option<DateTime<Utc>>, CodecError> {
         let Some(found) = &mut self.known[known as usize] else { return Ok(None) };
         if found.time.is_none() {
-            found.time = DateTime::parse_from_rfc3339(&found.text).ok().map(|time| time.to_utc());
+            let time = DateTime::parse_from_rfc3339(&found.text).ok().map(|time| time.to_utc());
+            // An offset can carry the last hours of the year 9999 beyond what can be written again.
+            found.time = time.filter(|time| (0..=9_999).contains(&time.year()));
         }
         match found.time {
             Some(time) => Ok(Some(time)),
