@@ -120,6 +120,8 @@ pub(super) struct Session {
     pub pid: i32,
     /// When that was started, as text: numbers of processes come again.
     pub started: String,
+    /// The number of the last receipt that was asked for over it.
+    pub receipt: i64,
 }
 
 impl Session {
@@ -128,7 +130,12 @@ impl Session {
         let row = raw_sql(text).fetch_one(connection).await?;
         let pid: String = row.try_get(0)?;
         let pid = pid.parse().map_err(|error: std::num::ParseIntError| sqlx::Error::Decode(error.into()))?;
-        Ok(Self { pid, started: row.try_get(1)? })
+        Ok(Self { pid, started: row.try_get(1)?, receipt: 0 })
+    }
+
+    /// What its receipts are filed under.
+    pub(super) fn name(&self) -> String {
+        format!("{}@{}", self.pid, self.started)
     }
 }
 
@@ -156,7 +163,7 @@ impl Link {
     }
 
     /// The connection, and who it is to the server.
-    pub(super) async fn get_known(&mut self) -> Result<(&mut PgConnection, &Session), sqlx::Error> {
+    pub(super) async fn get_known(&mut self) -> Result<(&mut PgConnection, &mut Session), sqlx::Error> {
         self.get().await?;
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
         let session = match &mut self.session {

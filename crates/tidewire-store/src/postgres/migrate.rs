@@ -16,7 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_retire.sql"),
     include_str!("../../migrations/postgres/0004_effects.sql"),
     include_str!("../../migrations/postgres/0005_emit_rights.sql"),
-    include_str!("../../migrations/postgres/0006_append.sql"),
+    include_str!("../../migrations/postgres/0006_plain.sql"),
 ];
 
 /// The schema version of this build.

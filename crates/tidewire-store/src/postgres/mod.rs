@@ -9,7 +9,7 @@
 //! 2. As its last statement it takes the lock on the one row of `tidewire.head`, if it is free (`skip locked`), numbers
 //!    every committed batch that has no position, then itself, and commits: statement and commit travel together, so
 //!    nobody waits for us while we hold it. If the lock is taken, the batch is committed without a position.
-//!    A group that does nothing but append does all of this in one statement (`append`), which is its own transaction.
+//!    A group of plain commits does all of this in one statement (`plain`), which is its own transaction.
 //! 3. A *sequencer* in every process numbers what is left, under the same lock.
 //!
 //! **No gaps.** Positions are given only under the lock on `head`, from the value that row has. A transaction that gives
@@ -35,7 +35,6 @@
 //! deadlocks all the same is decided again. Notifications are sent by sequencers alone, between transactions, at most a
 //! hundred a second: a notification takes a lock on the whole database from its commit's begin to its end.
 
-mod append;
 mod codec;
 mod commit_in;
 mod committer;
@@ -54,6 +53,7 @@ mod open;
 mod options;
 mod outcome;
 mod parking;
+mod plain;
 mod retire;
 mod schedule;
 mod sequencer;

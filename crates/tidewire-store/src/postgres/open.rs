@@ -37,6 +37,9 @@ impl PostgresStore {
         let durability = durability(&mut connection).await?;
         migrate(&mut connection).await?;
         let (log_id, head) = identity(&mut connection).await?;
+        // Receipts are asked for within a minute or never.
+        let old = "delete from tidewire.receipt where at < clock_timestamp() - interval '1 day'";
+        query(old).execute(&mut connection).await.map_err(classify)?;
         let server = outcome::started(&mut connection).await.map_err(classify)?;
         let _ = connection.close().await;
 

@@ -67,10 +67,9 @@ async fn ask(
     let mut connection = connect(options, Role::Read).await?;
     let xid = match (&token.trace, event) {
         (Trace::Xid(xid), _) => xid,
-        (Trace::Session { session, recorded }, Some(event)) => {
+        (Trace::Session { session, recorded }, event) => {
             return ask_for_session(&mut connection, session, *recorded, event).await;
         }
-        (Trace::Session { .. }, None) => return Ok(None),
     };
     let status = match status(&mut connection, xid).await {
         Ok(status) => status,
@@ -98,12 +97,12 @@ async fn ask(
 }
 
 /// A statement that is a transaction is over when its session is gone. Then its first event is there as it recorded it, or
-/// it never was.
+/// without events its receipt; or it never was.
 async fn ask_for_session(
     connection: &mut PgConnection,
     session: &Session,
     recorded: DateTime<Utc>,
-    (id, source): (&str, &str),
+    event: Option<(&str, &str)>,
 ) -> Result<Option<Outcome>, sqlx::Error> {
     let text = "select exists (select from pg_stat_get_activity($1) where backend_start::text = $2)";
     let is_there: bool =
@@ -111,6 +110,11 @@ async fn ask_for_session(
     if is_there {
         return Ok(None);
     }
+    let Some((id, source)) = event else {
+        let text = "select exists (select from tidewire.receipt where session = $1 and number = $2)";
+        let row = query(text).bind(session.name()).bind(session.receipt).fetch_one(connection).await?;
+        return Ok(Some(if row.try_get(0)? { Outcome::Committed } else { Outcome::Gone }));
+    };
     let text = "select batch from tidewire.event where id = $1 and source = $2 and recorded = $3";
     let found = query(text).bind(id).bind(source).bind(recorded).fetch_optional(connection).await?;
     let batch = found.map(|row| row.try_get(0)).transpose()?;

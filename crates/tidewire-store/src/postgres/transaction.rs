@@ -9,12 +9,12 @@ use tidewire_core::failpoint::{Asked, reach};
 use tidewire_core::store::Conflict;
 use tidewire_core::{Clock, Committed, Key, Position, StoreError};
 
-use super::append::Plain;
 use super::codec::Cells;
 use super::connect::Session;
 use super::consumers::Consumers;
 use super::error::{Failure, classify, is_lost};
 use super::lookup::{self, Found};
+use super::plain::Plain;
 use super::write::{self, Batch};
 use crate::group::{Plan, Prepared, State};
 
@@ -99,7 +99,8 @@ pub(super) enum Place {
 pub(super) enum Trace {
     /// Its number, as text.
     Xid(String),
-    /// One that was a single statement: who sent it, and when its events say that they were recorded.
+    /// One that was a single statement: who sent it, and when its events say that they were recorded. Without events it
+    /// left a receipt.
     Session { session: Session, recorded: DateTime<Utc> },
 }
 
@@ -114,7 +115,7 @@ pub(super) struct Token {
 /// Runs a group as one transaction. When the commit's answer is lost, what is needed to look it up is left in `token`
 /// together with the answers.
 pub(super) async fn run(
-    (connection, session): (&mut PgConnection, &Session),
+    (connection, session): (&mut PgConnection, &mut Session),
     group: &[&Prepared<Cells>],
     consumers: &Consumers,
     clock: &dyn Clock,
@@ -123,7 +124,7 @@ pub(super) async fn run(
 ) -> Result<Done, Failure> {
     if !how.wait
         && !how.events
-        && let Some(plain) = Plain::of(group)
+        && let Some(plain) = Plain::of(group, consumers)
         && let Some(done) = plain.run(connection, session, clock.now(), token).await?
     {
         return Ok(done);

@@ -59,7 +59,7 @@ async fn a_statement_of_its_own_is_looked_up_by_its_session_and_its_events() {
     let text =
         "set timezone = 'UTC'; select pid::text, backend_start::text from pg_stat_get_activity(pg_backend_pid())";
     let row = sqlx::raw_sql(text).fetch_one(&mut connection).await.unwrap();
-    let session = Session { pid: row.get::<String, _>(0).parse().unwrap(), started: row.get(1) };
+    let session = Session { pid: row.get::<String, _>(0).parse().unwrap(), started: row.get(1), receipt: 1 };
     let token = |recorded| Token { trace: Trace::Session { session: session.clone(), recorded }, batch: None };
     let asked = tokio::spawn({
         let (options, token, id) = (options.clone(), token(recorded), written.id.clone());
@@ -77,7 +77,7 @@ async fn a_statement_of_its_own_is_looked_up_by_its_session_and_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_append_whose_answer_is_lost_is_told_from_one_that_was_not_made() {
+async fn a_plain_commit_whose_answer_is_lost_is_told_from_one_that_was_not_made() {
     let Some(server) = server().await else { return };
     let url = server.database().await;
     let proxy = Proxy::start(server.addr()).await.unwrap();
@@ -86,13 +86,33 @@ async fn a_plain_append_whose_answer_is_lost_is_told_from_one_that_was_not_made(
     let (mut applied, mut refused) = (0, 0);
     for n in 0..40_u64 {
         let event = event(&format!("k/{}", n % 7));
+        let document = DocumentWrite {
+            collection: "c".into(),
+            id: n.to_string(),
+            expect: ExpectDocument::Any,
+            value: Some(Bytes::from_static(b"{}")),
+        };
+        let is_event = n % 3 > 0;
+        let commit = match is_event {
+            true => appending(event.clone()),
+            false => Commit { documents: vec![document], ..Commit::default() },
+        };
         let committing = {
-            let (store, commit) = (store.clone(), appending(event.clone()));
+            let store = store.clone();
             tokio::spawn(async move { store.commit(commit).await })
         };
         tokio::time::sleep(Duration::from_micros(n * 60)).await;
         proxy.cut(Close::Reset);
         let answer = committing.await.unwrap();
+        if !is_event {
+            let is_there = direct.documents("c", &[n.to_string()]).await.unwrap()[0].is_some();
+            match answer {
+                Ok(Committed::Applied { .. }) => assert!(is_there, "{n}: it was said to be written"),
+                Err(StoreError::Unavailable(_)) => assert!(!is_there, "{n}: it was said not to be written"),
+                other => panic!("{n}: {other:?}"),
+            }
+            continue;
+        }
         let selection = Selection { id: Some(event.id), limit: 1, ..Default::default() };
         let found = direct.read(&selection).await.unwrap();
         match answer {
