@@ -46,7 +46,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, shut
     let mut connections = JoinSet::new();
     while let Some((stream, place)) = next(&listener, &places, &shutdown).await {
         let connection =
-            connection(stream, builder.clone(), router.clone(), options.header_timeout, graceful.watcher());
+            begun(stream, builder.clone(), router.clone(), options.header_timeout, graceful.watcher(), shutdown.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -119,6 +119,24 @@ async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     }
 }
 
+/// Waits for the first byte of a connection, then serves it. One that says nothing has no buffers yet: it costs a
+/// kilobyte or two, and is ours to close.
+async fn begun(
+    stream: TcpStream,
+    builder: Builder<TokioExecutor>,
+    router: Router,
+    header_timeout: Duration,
+    watcher: Watcher,
+    shutdown: CancellationToken,
+) {
+    let first = tokio::time::timeout(header_timeout, stream.readable());
+    match shutdown.run_until_cancelled(first).await {
+        // Boxed, so that those who wait need no room for it.
+        Some(Ok(Ok(()))) => Box::pin(connection(stream, builder, router, header_timeout, watcher)).await,
+        _ => drop(watcher),
+    }
+}
+
 /// Serves one connection to its end.
 async fn connection(
     stream: TcpStream,
@@ -135,12 +153,12 @@ async fn connection(
         if let Some(peer) = peer {
             request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
         }
-        answer(router.clone(), request)
+        // Boxed: hyper keeps the room of an answer while there is none.
+        Box::pin(answer(router.clone(), request))
     });
-    let served = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-    tokio::pin!(served);
+    let mut served = Box::pin(watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
     // hyper counts from the first byte of a request, and not at all while it tells HTTP/1 from HTTP/2: a client
-    // that connects and says nothing, or half a preface, is ours to close.
+    // that connects and sends half a preface is ours to close.
     tokio::select! {
         _ = &mut served => return,
         () = tokio::time::sleep(header_timeout) => {}
