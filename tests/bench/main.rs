@@ -18,6 +18,7 @@ mod producers;
 mod publish;
 mod raw;
 mod real;
+mod replay;
 mod report;
 mod saga;
 mod startup;

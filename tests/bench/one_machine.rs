@@ -14,8 +14,12 @@ use crate::orders::Orders;
 use crate::place::Place;
 use crate::publish::{self, Publish};
 use crate::raw::Table;
+use crate::replay::{Rebuilding, Republishing};
 use crate::saga::{self, Sagas};
 use crate::startup;
+
+/// Of replays, of which every slice is a whole log, there are fewer rounds.
+const REPLAYS: usize = 3;
 
 fn subject(id: &str, what: impl Into<String>) -> Subject {
     Subject::new(Section::OneMachine, id, what)
@@ -60,6 +64,21 @@ pub async fn measure(options: &Options, place: &Place) -> Vec<Row> {
             let mut sides = Posting { place: place.clone(), timing, orders: orders.clone(), seed, batch };
             rows.push(compare(rounds, seed, aim(id, what, target), &mut sides).await.0);
         }
+    }
+    if options.wants("b11") {
+        let what = format!("rebuild of a projection from {} events, a row per event", number(options.replayed() as f64));
+        let (place, orders, events) = (place.clone(), orders.clone(), options.replayed());
+        let mut sides = Rebuilding { place, orders, events, filled: None, rest: (0.0, 0.0) };
+        let (mut row, _) = compare(rounds.min(REPLAYS), seed, aim("B11", what, 0.5), &mut sides).await;
+        let (rest, held) = (number(sides.rest.0), number(sides.rest.1 * 1e3));
+        row.notes.push(format!("comparing, swapping and clearing took {rest} s more; live events were held for {held} ms"));
+        rows.push(row);
+    }
+    if options.wants("b20") {
+        let what = format!("replay of {} events to other subjects", number(options.replayed() as f64));
+        let (place, orders, events) = (place.clone(), orders.clone(), options.replayed());
+        let mut sides = Republishing { place, orders, events, filled: None, round: 0 };
+        rows.push(compare(rounds.min(REPLAYS), seed, aim("B20", what, 0.7), &mut sides).await.0);
     }
     if options.wants("b12") {
         rows.push(sagas(options, place).await);

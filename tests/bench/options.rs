@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::clocks::Timing;
 
 /// What needs nothing but a directory.
-pub const ONE_MACHINE: [&str; 6] = ["b2", "b9c", "b5", "b12", "b15", "up"];
+pub const ONE_MACHINE: [&str; 8] = ["b2", "b9c", "b5", "b12", "b15", "up", "b11", "b20"];
 /// What needs servers.
 pub const REAL: [&str; 13] =
     ["b1", "b2-nats", "b3", "b4", "b5-real", "b6", "b7", "b8", "b9a", "b9b", "b16", "kafka-publish", "kafka-consume"];
@@ -17,7 +17,7 @@ const SETS: [&str; 2] = ["one-machine", "real"];
 
 /// Measures Tidewire against the limits of this machine. Only a quiet machine gives numbers worth keeping.
 ///
-/// On one machine: b2 (publish), b9c (append), b5 (consume with inbox), b12 (sagas), b15 (events over HTTP), up (start-up, memory).
+/// On one machine: b2 (publish), b9c (append), b5 (consume with inbox), b12 (sagas), b15 (events over HTTP), up (start-up, memory), b11 (rebuild of a projection), b20 (replay to other subjects).
 ///
 /// On PostgreSQL and NATS, which it starts: b1 (publish, validated), b2-nats (embedded against JetStream), b3 (latency of
 /// a publish), b4 (consume), b5-real (consume with inbox), b6 (drain of the log), b7 (cost to the writer), b8 (from commit
@@ -40,6 +40,9 @@ pub struct Options {
     /// Events in the log that b6 drains. By default 300,000; with --quick 40,000.
     #[arg(long)]
     drain: Option<usize>,
+    /// Events in the log that b11 rebuilds from and b20 replays. By default 1,000,000; with --quick 100,000.
+    #[arg(long)]
+    replayed: Option<usize>,
     /// Where every random choice comes from.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -89,6 +92,11 @@ impl Options {
     /// Events in the log that is drained.
     pub fn drain(&self) -> usize {
         self.drain.unwrap_or(if self.quick { 40_000 } else { 300_000 }).max(1)
+    }
+
+    /// Events in the log that is replayed.
+    pub fn replayed(&self) -> usize {
+        self.replayed.unwrap_or(if self.quick { 100_000 } else { 1_000_000 }).max(1)
     }
 
     pub fn timing(&self, settle: f64) -> Timing {

@@ -5,4 +5,5 @@ mod matrix;
 mod poisoned;
 mod pushing;
 mod refusals;
+mod replays;
 mod shutdown;

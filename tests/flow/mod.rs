@@ -9,6 +9,7 @@ mod parking;
 mod push;
 mod reconciling;
 mod relaying;
+mod replaying;
 
 /// Makes each of these, `async fn(World)`, a test per ground, in a module named after it.
 macro_rules! on_every_ground {

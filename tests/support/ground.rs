@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidewire::consume::ConsumeOptions;
 use tidewire::relay::{Relay, RelayOptions};
+use tidewire::replay::Generations;
 use tidewire::run::{RunOptions, Running, start};
 use tidewire::{Backoff, Broker, Clock, Ports, Service, SystemClock};
 use tidewire_broker::{JetStreamBroker, JetStreamOptions};
@@ -94,7 +95,8 @@ impl Ground {
         tidewire::install_tls();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = PostgresStore::open(PostgresOptions::new(&self.database), clock.clone()).await;
-        let store = Arc::new(store.expect("the store opens"));
+        let store = Generations::over(Arc::new(store.expect("the store opens"))).await;
+        let store = Arc::new(store.expect("the generations are read"));
         Ports { store, broker: self.open_broker(clock.clone()).await, clock }
     }
 

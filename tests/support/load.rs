@@ -32,7 +32,8 @@ impl Ledger {
         self.0.lock().expect("a ledger").values().sum()
     }
 
-    fn counters(&self) -> Vec<(String, u64)> {
+    /// How far each counter has come.
+    pub fn counters(&self) -> Vec<(String, u64)> {
         self.0.lock().expect("a ledger").iter().map(|(key, n)| (key.clone(), *n)).collect()
     }
 }

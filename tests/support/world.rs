@@ -9,6 +9,7 @@ use tidewire::consume::ConsumeOptions;
 use tidewire::effects::{Caller, EffectOptions};
 use tidewire::operate::Operator;
 use tidewire::relay::{Relay, RelayOptions};
+use tidewire::replay::Generations;
 use tidewire::run::{RunOptions, Running, handlers_of, start};
 use tidewire::{Append, Backoff, Commit, Envelope, Expect, Ports, Service, SystemClock};
 use tidewire_broker::embedded::{EmbeddedBroker, EmbeddedOptions};
@@ -129,5 +130,6 @@ pub async fn open(dir: &Path) -> Ports {
     let store = SqliteStore::open(SqliteOptions::new(dir.join("log")), clock.clone()).await.expect("the store opens");
     let options = EmbeddedOptions { dir: dir.join("broker"), ..EmbeddedOptions::default() };
     let broker = EmbeddedBroker::open(options, clock.clone()).await.expect("the broker opens");
-    Ports { store: Arc::new(store), broker, clock }
+    let store = Arc::new(Generations::over(Arc::new(store)).await.expect("the generations are read"));
+    Ports { store, broker, clock }
 }

@@ -27,8 +27,12 @@ impl Driver {
             Halt::Trouble(Trouble { code: error.code().into(), reason: error.to_string(), event: None })
         };
         let runner = self.desk.runner(name).map_err(gone)?;
-        let view = hands_of(self.ports(), &runner.consumer, &job.terms.target, generation);
-        let hands = (Arc::new(runner), view);
+        let mut view = hands_of(self.ports(), &runner.consumer, &job.terms.target, generation);
+        let begins = !matches!(job.terms.target, Target::Projection { rollback: true, .. }) && job.counts.batches == 0;
+        if begins && matches!(job.terms.target, Target::Projection { .. }) {
+            view = view.empty();
+        }
+        let hands = (Arc::new(runner), Arc::new(view));
         self.hands = Some(hands.clone());
         Ok(hands)
     }

@@ -283,13 +283,13 @@ impl Counts {
 }
 
 /// What a handler sees while events are replayed to it: a store that nobody can write through.
-pub(super) fn hands_of(ports: &Ports, consumer: &Consumer, target: &Target, generation: u32) -> Arc<View> {
+pub(super) fn hands_of(ports: &Ports, consumer: &Consumer, target: &Target, generation: u32) -> View {
     let store = ports.store.clone();
-    Arc::new(match target {
+    match target {
         Target::New { name, .. } => View::beside(store, &consumer.keeps, name),
         Target::Projection { .. } => View::of(store, &consumer.keeps, generation),
         _ => View::of(store, &[], 1),
-    })
+    }
 }
 
 /// Runs the handler for one event on top of `unit`. What it asks for counts only if it succeeds. An event that has

@@ -1,6 +1,7 @@
 //! Making a plan: reading what it is about, and trying its handler on the first of it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidewire_core::handler::Consumer;
@@ -153,7 +154,7 @@ impl Replays {
     ) -> Result<(Option<Trial>, f64), ReplayError> {
         let Some(consumer) = consumer.filter(|_| !events.is_empty()) else { return Ok((None, 0.0)) };
         let runner = self.runner(&consumer.name)?;
-        let view = hands_of(&self.ports, consumer, &terms.target, u32::MAX);
+        let view = Arc::new(hands_of(&self.ports, consumer, &terms.target, u32::MAX));
         let mut unit = Unit::new(view, self.ports.clock.clone(), &consumer.name, &runner.source).muted();
         let begun = Instant::now();
         let mut trial = Trial { events: events.len() as u64, ..Trial::default() };

@@ -1,6 +1,7 @@
 //! The store as a handler sees it while events are replayed to it beside its live rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use super::record::physical;
 const MAX_KEPT_BYTES: usize = 64 << 20;
 /// What a kept row costs beside its value, in bytes, roughly.
 const ROW_BYTES: usize = 160;
+
+/// Ids remembered of a generation that began empty, eight bytes each: what is not among them is not there, and need not be
+/// looked for. With more rows than this it is looked for again.
+const MAX_IDS: usize = 4_000_000;
 
 /// Any revision at all: nobody but the replay writes these rows, and its own commits are guarded by its place.
 const UNGUARDED: u64 = 1;
@@ -35,6 +40,8 @@ pub(super) struct View {
 struct Rows {
     rows: HashMap<String, HashMap<String, Option<Bytes>>>,
     bytes: usize,
+    /// Every id ever written, as a digest, where everything that was ever written is known.
+    ids: Option<HashSet<u64>>,
 }
 
 impl View {
@@ -42,6 +49,12 @@ impl View {
     pub fn of(store: Arc<dyn Store>, collections: &[String], generation: u32) -> Self {
         let name = |collection: &String| (collection.clone(), physical(collection, generation));
         Self { store, names: collections.iter().map(name).collect(), kept: Mutex::default() }
+    }
+
+    /// It begins empty, and nobody else writes it: what was not written through here is not there.
+    pub fn empty(self) -> Self {
+        self.kept().ids = Some(HashSet::new());
+        self
     }
 
     /// `collections` under names that end in `suffix`.
@@ -71,6 +84,7 @@ impl View {
         let mut kept = self.kept();
         for write in &written.documents {
             if self.names.contains_key(&write.collection) {
+                kept.write(&write.collection, &write.id);
                 kept.put(&write.collection, &write.id, write.value.clone());
             }
         }
@@ -89,7 +103,7 @@ impl Rows {
     fn put(&mut self, collection: &str, id: &str, value: Option<Bytes>) {
         let size = |value: &Option<Bytes>| ROW_BYTES + id.len() + value.as_ref().map_or(0, Bytes::len);
         if self.bytes > MAX_KEPT_BYTES {
-            *self = Self::default();
+            (self.rows, self.bytes) = Default::default();
         }
         self.bytes += size(&value);
         if !self.rows.contains_key(collection) {
@@ -101,10 +115,28 @@ impl Rows {
         }
     }
 
+    fn write(&mut self, collection: &str, id: &str) {
+        if let Some(ids) = &mut self.ids {
+            ids.insert(digest(collection, id));
+        }
+        if self.ids.as_ref().is_some_and(|ids| ids.len() > MAX_IDS) {
+            self.ids = None;
+        }
+    }
+
     fn get(&self, collection: &str, id: &str) -> Option<Option<Document>> {
+        if self.ids.as_ref().is_some_and(|ids| !ids.contains(&digest(collection, id))) {
+            return Some(None);
+        }
         let value = self.rows.get(collection)?.get(id)?;
         Some(value.clone().map(|value| Document { id: id.to_owned(), revision: UNGUARDED, value }))
     }
+}
+
+fn digest(collection: &str, id: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (collection, id).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn refused() -> StoreError {

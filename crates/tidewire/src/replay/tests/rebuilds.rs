@@ -111,7 +111,8 @@ async fn readers_in_other_processes_follow_soon_and_never_see_a_half() {
         loop {
             assert_eq!(other.store.count("sum", "").await.unwrap(), 50, "a half");
             let seen = other.store.documents("sum", &["s0".to_owned()]).await.unwrap().remove(0);
-            let moved = rig.raw.count("sum~2", "").await.unwrap() == 50 && seen.is_some_and(|row| &row.value[..] == b"3");
+            let moved =
+                rig.raw.count("sum~2", "").await.unwrap() == 50 && seen.is_some_and(|row| &row.value[..] == b"3");
             if moved {
                 return;
             }
@@ -129,7 +130,7 @@ async fn readers_in_other_processes_follow_soon_and_never_see_a_half() {
 
 #[tokio::test]
 async fn killed_anywhere_it_goes_on_where_it_was_and_counts_nothing_twice() {
-    for kill_after in 1..6 {
+    for kill_after in 1..5 {
         let rig = Rig::new().await;
         for n in 1..=20 {
             rig.add(&format!("s{}", n % 3), n).await;
