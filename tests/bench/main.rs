@@ -4,6 +4,7 @@
 
 mod append;
 mod clocks;
+mod codec;
 mod compare;
 mod consume;
 mod gateway;
@@ -52,6 +53,9 @@ async fn main() -> anyhow::Result<()> {
     let mut machine = Machine::look(&places[0])?;
     let ticks = Ticks::now();
     let mut rows = Vec::new();
+    if options.wants("b21") {
+        rows.extend(codec::measure(&options));
+    }
     for place in &places {
         rows.extend(one_machine::measure(&options, place).await);
         if options.wants("up") && !place.is_in_memory() {

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::clocks::Timing;
 
 /// What needs nothing but a directory.
-pub const ONE_MACHINE: [&str; 8] = ["b2", "b9c", "b5", "b12", "b15", "up", "b11", "b20"];
+pub const ONE_MACHINE: [&str; 9] = ["b2", "b9c", "b5", "b12", "b15", "up", "b11", "b20", "b21"];
 /// What needs servers.
 pub const REAL: [&str; 13] =
     ["b1", "b2-nats", "b3", "b4", "b5-real", "b6", "b7", "b8", "b9a", "b9b", "b16", "kafka-publish", "kafka-consume"];
@@ -17,7 +17,8 @@ const SETS: [&str; 2] = ["one-machine", "real"];
 
 /// Measures Tidewire against the limits of this machine. Only a quiet machine gives numbers worth keeping.
 ///
-/// On one machine: b2 (publish), b9c (append), b5 (consume with inbox), b12 (sagas), b15 (events over HTTP), up (start-up, memory), b11 (rebuild of a projection), b20 (replay to other subjects).
+/// On one machine: b2 (publish), b9c (append), b5 (consume with inbox), b12 (sagas), b15 (events over HTTP), up (start-up, memory), b11 (rebuild of a projection), b20 (replay to other subjects),
+/// b21 (the codec).
 ///
 /// On PostgreSQL and NATS, which it starts: b1 (publish, validated), b2-nats (embedded against JetStream), b3 (latency of
 /// a publish), b4 (consume), b5-real (consume with inbox), b6 (drain of the log), b7 (cost to the writer), b8 (from commit
