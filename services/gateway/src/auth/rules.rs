@@ -34,11 +34,11 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
             true => Operation::Read,
             false => Operation::Write,
         },
-        ("metrics", _) | ("v1", "status" | "consumers" | "parked" | "effects" | "doctor" | "sagas" | "audit")
-            if is_read =>
-        {
-            Operation::Observe
-        }
+        ("metrics", _)
+        | (
+            "v1",
+            "status" | "consumers" | "parked" | "effects" | "doctor" | "sagas" | "audit" | "replays" | "projections",
+        ) if is_read => Operation::Observe,
         _ => Operation::Operate,
     };
     Need::Scope(operation)

@@ -35,6 +35,7 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Operation>)] = &[
     ("GET", "/v1/consumers/{name}", Some(Operation::Observe)),
     ("GET", "/v1/parked", Some(Operation::Observe)),
     ("GET", "/v1/parked/{ordinal}", Some(Operation::Observe)),
+    ("GET", "/v1/doctor", Some(Operation::Observe)),
     ("GET", "/v1/parked/groups", Some(Operation::Observe)),
     ("POST", "/v1/parked/redrive", Some(Operation::Operate)),
     ("POST", "/v1/parked/{ordinal}/edit", Some(Operation::Operate)),
