@@ -16,6 +16,7 @@ pub mod command;
 pub mod config;
 pub mod consume;
 pub mod contract;
+pub mod doctor;
 pub mod effects;
 pub mod egress;
 mod gauges;

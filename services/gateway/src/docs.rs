@@ -85,6 +85,8 @@ pub(crate) fn schemas() -> Vec<RouteDoc> {
 pub(crate) fn operations() -> Vec<RouteDoc> {
     vec![
         RouteDoc::get("/v1/status", "status", "How everything is doing.").answer(200, "The status.", status()),
+        RouteDoc::get("/v1/doctor", "examine", "What is wrong with the installation, and what to do about it.")
+            .answer(200, "What was found, the worst first.", report()),
         RouteDoc::get("/v1/consumers", "listConsumers", "Every consumer of this build, in numbers.").answer(
             200,
             "All of them.",
@@ -167,6 +169,21 @@ fn consumer() -> Shape {
         ("paused?", paused()),
     ]);
     numbers.into_iter().fold(named, |row, name| row.member(name, shape::count()))
+}
+
+fn report() -> Shape {
+    let finding = shape::object([
+        ("rule", shape::text()),
+        ("severity", shape::word(["warning", "critical"])),
+        ("subject", shape::text()),
+        ("evidence", shape::text()),
+        ("cure", shape::text()),
+    ]);
+    shape::object([
+        ("items", shape::list(finding)),
+        ("rules", shape::list(shape::text()).described("The rules that were tried.")),
+        ("unknown", shape::list(shape::text()).described("What could not be found out.")),
+    ])
 }
 
 fn status() -> Shape {

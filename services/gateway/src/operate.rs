@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tidewire::doctor::Report;
 use tidewire::http::{Json, Page, Problem};
 use tidewire::operate::{Actor, ConsumerRow, OperateError, Operator, Status};
 
@@ -15,6 +16,7 @@ const MAX_REASON_CHARS: usize = 2_000;
 pub(crate) fn routes(operator: Operator) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/consumers", get(consumers))
         .route("/v1/consumers/{name}", get(consumer))
         .route("/v1/consumers/{name}/pause", post(pause))
@@ -24,6 +26,11 @@ pub(crate) fn routes(operator: Operator) -> Router {
 
 async fn status(State(operator): State<Operator>) -> Result<Json<Status>, Problem> {
     Ok(Json(operator.status().await.map_err(problem)?))
+}
+
+/// Looks for what is wrong, and says what to do.
+async fn doctor(State(operator): State<Operator>) -> Result<Json<Report>, Problem> {
+    Ok(Json(tidewire::doctor::examine(&operator.facts().await.map_err(problem)?)))
 }
 
 async fn consumers(State(operator): State<Operator>) -> Result<Page<ConsumerRow>, Problem> {

@@ -115,6 +115,7 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
     let client = Client::connect(session).await?;
     let ended = match command {
         Command::Status => command::status::run(&client, output).await,
+        Command::Doctor => command::doctor::run(&client, output).await,
         Command::Events(EventsCommand::Emit(emit)) => {
             command::emit::run(&client, emit, session.clock.as_ref(), output).await
         }

@@ -4,6 +4,12 @@ use super::{Explanation, explain_as as e};
 
 pub(super) const TABLE: &[Explanation] = &[
     e(
+        "doctor.findings",
+        "the doctor found something",
+        "At least one rule of `tidewire doctor` found something wrong with the installation. Nothing was changed.",
+        "Each finding names what was seen and what to do. Critical ones hurt now, or at the next ordinary failure; run it again afterwards.",
+    ),
+    e(
         "command.usage",
         "the command line makes no sense",
         "A command, an option or a value is unknown, missing, or does not fit with the others. Nothing was done.",

@@ -197,7 +197,15 @@ impl Operator {
         let relays = vec![RelayOptions { readers, ..RelayOptions::default() }];
         let folded = Arc::default();
         let handlers = Arc::new(handlers);
-        Self { ports: ports.clone(), handlers, directory: None, domains: None, options, relays: Arc::new(relays), folded }
+        Self {
+            ports: ports.clone(),
+            handlers,
+            directory: None,
+            domains: None,
+            options,
+            relays: Arc::new(relays),
+            folded,
+        }
     }
 
     /// With consumers that come and go beside those of the build.
@@ -240,12 +248,17 @@ impl Operator {
         Ok(all)
     }
 
-    async fn readers(&self) -> Result<Vec<Consumer>, StoreError> {
+    pub(crate) async fn readers(&self) -> Result<Vec<Consumer>, StoreError> {
         Ok(self.enrolled().await?.iter().map(|(handler, _)| handler.consumer()).collect())
     }
 
+    /// How consumers are run.
+    pub(crate) fn options(&self) -> &ConsumeOptions {
+        &self.options
+    }
+
     /// How long the broker keeps events.
-    fn retention(&self) -> std::time::Duration {
+    pub(crate) fn retention(&self) -> std::time::Duration {
         self.relays.first().map_or(RelayOptions::default().retention, |relay| relay.retention)
     }
 

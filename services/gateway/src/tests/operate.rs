@@ -268,3 +268,21 @@ async fn only_consumers_there_are_can_be_paused() {
         assert_eq!(answer.problem(), (404, "consumer.not_found".into()), "{verb}");
     }
 }
+
+#[tokio::test]
+async fn the_doctor_says_what_is_wrong() {
+    use tidewire::effect::{EffectOutcome, EffectState};
+    let house = House::new().await;
+    let report = house.get("/v1/doctor").await.json();
+    let rules: Vec<_> = report["items"].as_array().unwrap().iter().map(|one| one["rule"].clone()).collect();
+    // The broker of these tests keeps nothing; nothing else is wrong.
+    assert_eq!(rules, ["durability"], "{report}");
+    assert!(report["rules"].as_array().unwrap().len() > 10);
+    let call = tidewire::Call::Mail { to: "a@b.c".into(), subject: "s".into(), text: "t".into() };
+    let effect = tidewire::Effect::new("mailer", "/shell", "e", 0, call);
+    let failed = EffectOutcome { id: effect.id.clone(), state: EffectState::Failed, error: None };
+    house.ports.store.commit(Commit { effects: vec![effect], ..Default::default() }).await.unwrap();
+    house.ports.store.commit(Commit { settled: vec![failed], ..Default::default() }).await.unwrap();
+    let report = house.get("/v1/doctor").await.json();
+    assert_eq!(report["items"][0]["rule"], "given-up-effects", "{report}");
+}

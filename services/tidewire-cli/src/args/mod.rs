@@ -124,6 +124,13 @@ pub enum Command {
     /// Show how the instance is doing.
     #[command(after_long_help = "Example:\n  tidewire status\n  tidewire status -o json | jq .log.head")]
     Status,
+    /// Look for what is wrong, and say what to do about it.
+    #[command(
+        long_about = "Look for what is wrong before somebody is hurt by it: each rule stands for a failure that people have met. \
+                      Ends with 6 when something was found.",
+        after_long_help = "Example:\n  tidewire doctor\n  tidewire doctor -o json | jq .items"
+    )]
+    Doctor,
     /// Explain an error code: its cause and its cure.
     #[command(
         after_long_help = "Example:\n  tidewire explain saga.stuck\n  tidewire explain -o name        every code"

@@ -104,7 +104,7 @@ pub enum ConsumersCommand {
         long_about = "Stop a consumer in every process that runs it: within about half a second nothing more is taken, and what is in \
                       hand is finished. What arrives waits at the broker, in order. It lasts until `consumers resume`, also across \
                       restarts.",
-        after_long_help = "Example:\n  tidewire consumers pause notifications.inbox --reason 'its database is being moved' --yes"
+        after_long_help = "Example:\n  tidewire consumers pause notifications.inbox --reason moving --yes"
     )]
     Pause {
         /// Its name.

@@ -49,7 +49,7 @@ pub enum ParkedCommand {
     #[command(
         long_about = "Take a parked event out for good: its consumer never handles it. What waited behind it on its key runs at once, \
                       in order, up to the first that fails. --reason is needed.",
-        after_long_help = "Example:\n  tidewire parked drop 17 --reason 'a test account' --yes"
+        after_long_help = "Example:\n  tidewire parked drop 17 --reason test --yes"
     )]
     Drop {
         /// Its number, from `parked list`.
@@ -124,7 +124,7 @@ pub struct Redrive {
 #[command(
     long_about = "Give a parked event other data. The differences are shown first. It gets a new id and a link to the old one, is \
                   checked against its schema, and stays parked in its place until it is redriven; everything but the data is locked.",
-    after_long_help = "Example:\n  tidewire parked edit 17 --set /action=page.viewed --dry-run\n  tidewire parked edit 17 --data corrected.json --reason 'wrong unit' --yes"
+    after_long_help = "Example:\n  tidewire parked edit 17 --set /action=page.viewed --dry-run\n  tidewire parked edit 17 --data corrected.json --reason typo --yes"
 )]
 pub struct Edit {
     /// Its number, from `parked list`.
@@ -168,7 +168,7 @@ pub enum EffectsCommand {
     #[command(
         long_about = "Begin anew with effects that were given up: one by its id, all of a consumer, or all. They keep their idempotency \
                       keys, so that whoever did receive one of them can tell.",
-        after_long_help = "Example:\n  tidewire effects retry --consumer notifications.inbox --reason 'the mail server is back' --yes"
+        after_long_help = "Example:\n  tidewire effects retry --consumer notifications.inbox --reason mended --yes"
     )]
     Retry {
         /// Only this one.

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod consumers;
+pub mod doctor;
 pub mod effects;
 pub mod emit;
 pub mod events;
