@@ -105,6 +105,9 @@ fn is_json(essence: &str) -> bool {
 /// Makes an envelope, with what the edge fills in, and without what only the log may say.
 fn came(mut parsed: Parsed<'_>, defaults: &Defaults) -> Result<Came, Problem> {
     parsed.accept_only(is_tolerated)?;
+    for deviation in parsed.deviations() {
+        tracing::debug!(%deviation, "an event is taken in spite of a deviation");
+    }
     if let Some((reserved, _)) = parsed.attributes().find(|(name, _)| name.starts_with("tw")) {
         return Err(invalid(reserved, "names that start with `tw` are ours"));
     }
