@@ -32,13 +32,11 @@ async fn a_rust_service_outside_the_workspace_commits_its_rows_and_events_togeth
     schemas(&dir.path().join("schemas"), &["rust-service"]);
     let mut env = ground.env();
     env.push(("TIDEWIRE_SCHEMAS__DIR".into(), dir.path().join("schemas").display().to_string()));
-    let nats = env.iter().find(|(name, _)| name == "TIDEWIRE_BROKER_URL").expect("a broker").1.clone();
     let given: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let started = Instance::up(&dir.path().join("data"), &given).await;
     let instance = started.unwrap_or_else(|log| panic!("it does not start: {log}"));
     let mut command = Command::new(program);
-    command.env("DATABASE_URL", &ground.database).env("NATS_URL", nats);
-    command.env("TIDEWIRE_DOMAIN", ground.domain()).env("LISTEN", "127.0.0.1:0");
+    command.envs(ground.env()).env("LISTEN", "127.0.0.1:0");
     let service = Service::start(command).await;
 
     for (name, expected) in [("ada", 201), ("alan", 201), ("ada", 200)] {
