@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::log::SagaLog;
 use super::plan::{Plan, Steps};
-use super::reference::Failure;
+use super::reference::{Direction, Failure};
 use super::step::StepSpec;
 use crate::draft::Draft;
 use crate::envelope::Envelope;
@@ -104,6 +104,19 @@ pub enum InvalidDefinition {
     },
 }
 
+/// What answers a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// The step it is for.
+    pub step: &'static str,
+    /// Whether it asks for the step or for its undo.
+    pub direction: Direction,
+    /// The reply when it happened.
+    pub done: EventType,
+    /// The reply when it did not; none where only the deadline tells.
+    pub failed: Option<EventType>,
+}
+
 /// A saga whose plan has been checked, ready to advance instances.
 pub struct Definition<G: Saga> {
     pub(super) saga: G,
@@ -130,6 +143,27 @@ impl<G: Saga> Definition<G> {
         self.steps.iter().map(|step| step.name)
     }
 
+    /// What answers a request of this type, if it is one of its requests. Where several steps ask the same, the first.
+    pub fn answers(&self, request: &EventType) -> Option<Answers> {
+        let name = request.name();
+        self.steps.iter().find_map(|spec| {
+            let is_do = spec.request.as_ref().is_some_and(|request| request.ty.name() == name);
+            let undo = spec.undo.as_ref().filter(|undo| undo.request.ty.name() == name);
+            let (direction, done, failed) = match undo {
+                Some(undo) => (Direction::Undo, &undo.undone.ty, undo.failed.as_ref()),
+                None if is_do => (Direction::Do, &spec.done.ty, spec.failed.as_ref()),
+                None => return None,
+            };
+            let failed = failed.map(|failed| failed.ty.clone());
+            Some(Answers { step: spec.name, direction, done: done.clone(), failed })
+        })
+    }
+
+    /// Whether the step called `step` has an undo.
+    pub fn has_undo(&self, step: &str) -> bool {
+        self.steps.iter().any(|spec| spec.name == step && spec.undo.is_some())
+    }
+
     /// The event that starts it.
     pub fn starts(&self) -> EventType {
         G::Start::TYPE
@@ -139,6 +173,18 @@ impl<G: Saga> Definition<G> {
     pub fn signal(&self, step: &str) -> Option<EventType> {
         let step = self.steps.iter().find(|spec| spec.name == step)?;
         step.is_wait().then(|| step.done.ty.clone())
+    }
+
+    /// What `signal` would say to the step called `step` of a saga in this state: `None` when that step waits for no
+    /// signal, a failure when it is a no.
+    pub fn hears(
+        &self,
+        step: &str,
+        state: &G::State,
+        signal: &Envelope,
+    ) -> Option<Result<Option<Failure>, SchemaError>> {
+        let spec = self.steps.iter().find(|spec| spec.name == step && spec.is_wait())?;
+        Some((spec.done.absorb)(&mut state.clone(), signal))
     }
 
     /// What an orchestrator reads: the starting event and every reply.

@@ -229,6 +229,33 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl<S> SagaLog<S> {
+    /// The same log with another state; `None` when `map` has none.
+    pub fn try_map_state<T>(self, map: impl FnOnce(S) -> Option<T>) -> Option<SagaLog<T>> {
+        Some(SagaLog {
+            state: map(self.state)?,
+            id: self.id,
+            saga: self.saga,
+            definition: self.definition,
+            fingerprint: self.fingerprint,
+            key: self.key,
+            correlationid: self.correlationid,
+            cause: self.cause,
+            status: self.status,
+            epoch: self.epoch,
+            failure: self.failure,
+            stuck: self.stuck,
+            started_at: self.started_at,
+            updated_at: self.updated_at,
+            steps: self.steps,
+            history: self.history,
+            ignored: self.ignored,
+            emitted: self.emitted,
+            timer: self.timer,
+            stall: self.stall,
+            early: self.early,
+        })
+    }
+
     /// The way it goes, or went before it was stuck: forward, or back.
     pub fn heading(&self) -> Direction {
         if self.failure.is_some() { Direction::Undo } else { Direction::Do }

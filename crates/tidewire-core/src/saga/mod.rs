@@ -16,7 +16,7 @@ pub mod step;
 mod tests;
 
 pub use advance::{Advanced, Asked, Awaited, Ignored, Input, Order, Outlook, Refused, TimerWish, Verb};
-pub use definition::{Definition, InvalidDefinition, Saga};
+pub use definition::{Answers, Definition, InvalidDefinition, Saga};
 pub use log::{SagaLog, Status, StepLog, StepStatus};
 pub use plan::{Plan, Steps, Together};
 pub use reference::{Direction, Failure, SAGA_EPOCH, SAGA_ID, SAGA_STEP, SagaRef, saga_id};

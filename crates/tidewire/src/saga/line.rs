@@ -137,8 +137,8 @@ fn status(raw: &Value, read: Status) -> Status {
 
 fn erase<S: Serialize>(advanced: Advanced<S>) -> Result<Advanced<Value>, StallError> {
     let Advanced { log, drafts, timer, ignored } = advanced;
-    let log = serde_json::to_value(log).and_then(serde_json::from_value);
-    let log = log.map_err(|error| StallError::Unreadable(error.to_string()))?;
+    let log = log.try_map_state(|state| serde_json::to_value(state).ok());
+    let log = log.ok_or_else(|| StallError::Unreadable("its state cannot be written as JSON".into()))?;
     Ok(Advanced { log, drafts, timer, ignored })
 }
 

@@ -29,7 +29,7 @@ const STALL_RECHECK: TimeDelta = TimeDelta::minutes(5);
 /// began goes on with that, if it is in this build, or is [taken over](Saga::take_over). Sagas of a definition that this
 /// build does not know are *stalled*: what arrives for them is kept with them, and a build that knows them goes on.
 pub struct SagaRunner<G: Saga> {
-    definition: Arc<Definition<G>>,
+    pub(super) definition: Arc<Definition<G>>,
     older: Vec<Arc<dyn Line>>,
 }
 
@@ -49,6 +49,12 @@ pub enum NotOlder {
         /// The saga it was to be an older one of.
         newest: &'static str,
     },
+}
+
+impl<G: Saga> Clone for SagaRunner<G> {
+    fn clone(&self) -> Self {
+        Self { definition: self.definition.clone(), older: self.older.clone() }
+    }
 }
 
 /// What is stored of any saga, whoever wrote it.
@@ -88,7 +94,7 @@ impl<G: Saga> SagaRunner<G> {
     }
 
     /// The older definition that an instance was begun with.
-    fn older_of(&self, raw: &Value) -> Option<&Arc<dyn Line>> {
+    pub(super) fn older_of(&self, raw: &Value) -> Option<&Arc<dyn Line>> {
         if self.older.is_empty() {
             return None;
         }
@@ -107,7 +113,7 @@ impl<G: Saga> SagaRunner<G> {
         }
     }
 
-    fn advance(&self, raw: Value, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+    pub(super) fn advance(&self, raw: Value, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         let now = cx.now();
         if let Some(line) = self.older_of(&raw) {
             return match line.advance(&raw, input, now).map_err(refused)? {

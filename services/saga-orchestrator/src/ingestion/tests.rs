@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use tidewire::chrono::DateTime;
+use tidewire::saga::trial::Trial;
 use tidewire::saga::{Definition, Input, SagaRef, Status, saga_id};
-use tidewire::{Event, ManualClock};
+use tidewire::{Event, EventType, ManualClock};
 
 use super::*;
 
@@ -130,4 +131,28 @@ fn an_enrichment_nobody_answers_is_removed() {
     let stuck: SagaStuck = data(&stuck.drafts[0]);
     assert_eq!((stuck.step.as_str(), stuck.subject.as_str()), ("enrich", "document/7"));
     assert!(stuck.reason.contains("no reply"), "{}", stuck.reason);
+}
+
+/// Every commit is a place to die, every event can be lost, late or repeated, every step and undo can fail.
+#[test]
+fn whatever_happens_a_document_ends_ingested_or_gone() {
+    let definition = Definition::new(Ingestion::new(Policy { attempts: 2, undo_attempts: 2, ..Policy::default() }));
+    let definition = definition.unwrap();
+    let good = good();
+    let data = |ty: &EventType| {
+        let known = good.iter().find(|(known, _)| known.starts_with(ty.name()));
+        let mut data =
+            known.map_or_else(|| json!({"code": "test.failed", "reason": "as it happens"}), |(_, data)| data.clone());
+        data["document_id"] = json!("7");
+        data
+    };
+    let tally = Trial::new(&definition, submitted(), data).run().unwrap_or_else(|defect| panic!("{defect}"));
+    assert!(tally.runs > 500 && tally.completed > 100 && tally.undone > 100 && tally.stuck > 0, "{tally:?}");
+}
+
+#[test]
+fn its_steps_are_those_of_the_release() {
+    // Pinned to every instance in flight: another digest stalls them. Raise the definition instead, and keep this one.
+    let definition = Definition::new(Ingestion::new(Policy::default())).unwrap();
+    assert_eq!((Ingestion::DEFINITION, definition.fingerprint()), (1, "b4c969115592cd4c"));
 }

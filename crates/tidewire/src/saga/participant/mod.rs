@@ -2,7 +2,7 @@
 
 mod duty;
 mod part;
-mod record;
+pub(in crate::saga) mod record;
 
 pub use part::{Part, Reversible};
 
@@ -135,20 +135,43 @@ impl Participant {
         self.duties.iter().find(|duty| duty.request().name() == request.ty.name()).map(AsRef::as_ref)
     }
 
-    async fn rule(&self, at: &SagaRef, duty: &dyn Duty, cx: &mut Context<'_>) -> Result<Ruling, HandlerError> {
+    async fn rule(
+        &self,
+        at: &SagaRef,
+        duty: &dyn Duty,
+        cx: &mut Context<'_>,
+    ) -> Result<(Ruling, Option<StepRecord>), HandlerError> {
         let record = StepRecord::load(&self.consumer.name, at, cx).await?;
-        Ok(record.map_or(Ruling::Run, |record| record.rule(duty.direction(), at.epoch)))
+        let ruling = record.as_ref().map_or(Ruling::Run, |record| record.rule(duty.direction(), at.epoch));
+        Ok((ruling, record))
+    }
+
+    /// Replies what was replied before. That a newer request asked is remembered, so that older ones are refused.
+    fn repeat(
+        &self,
+        (at, duty): (&SagaRef, &dyn Duty),
+        record: Option<StepRecord>,
+        reply: Draft,
+        cx: &mut Context<'_>,
+    ) -> Result<(), HandlerError> {
+        if let Some(record) = record.filter(|record| record.is_before(at.epoch)) {
+            record.repeated(duty.direction(), at.epoch).store(&self.consumer.name, at, cx)?;
+        }
+        cx.emit_draft(at.stamp(reply));
+        Ok(())
     }
 
     /// Replies, and remembers the reply for when the request is repeated.
     fn settle(
         &self,
         (at, duty): (&SagaRef, &dyn Duty),
+        before: Option<StepRecord>,
         done: bool,
         reply: Draft,
         cx: &mut Context<'_>,
     ) -> Result<(), HandlerError> {
-        StepRecord::new(at.epoch, duty.direction(), done, &reply).store(&self.consumer.name, at, cx)?;
+        let record = StepRecord::new(at.epoch, duty.direction(), done, &reply).after(before);
+        record.store(&self.consumer.name, at, cx)?;
         cx.emit_draft(at.stamp(reply));
         Ok(())
     }
@@ -172,12 +195,12 @@ impl Handler for Participant {
             return Ok(());
         };
         match self.rule(&at, duty, cx).await? {
-            Ruling::Run => {
+            (Ruling::Run, before) => {
                 let reply = duty.run(event, cx).await?;
-                self.settle((&at, duty), true, reply, cx)?;
+                self.settle((&at, duty), before, true, reply, cx)?;
             }
-            Ruling::Repeat(reply) => cx.emit_draft(at.stamp(reply)),
-            Ruling::Refuse(failure) => {
+            (Ruling::Repeat(reply), record) => self.repeat((&at, duty), record, reply, cx)?,
+            (Ruling::Refuse(failure), _) => {
                 // Not recorded: what the record says is newer.
                 if let Some(reply) = duty.failed(event, &failure)? {
                     cx.emit_draft(at.stamp(reply));
@@ -203,8 +226,8 @@ impl Handler for Participant {
         match SagaRef::of(event) {
             None => cx.emit_draft(reply),
             Some(at) => match self.rule(&at, duty, cx).await? {
-                Ruling::Run => self.settle((&at, duty), false, reply, cx)?,
-                Ruling::Repeat(_) | Ruling::Refuse(_) => cx.emit_draft(at.stamp(reply)),
+                (Ruling::Run, before) => self.settle((&at, duty), before, false, reply, cx)?,
+                (Ruling::Repeat(_) | Ruling::Refuse(_), _) => cx.emit_draft(at.stamp(reply)),
             },
         }
         Ok(true)

@@ -12,15 +12,18 @@ const COLLECTION: &str = "participant";
 
 /// The last turn of one step at one participant. It is the stored reply and the tombstone in one: an undo that
 /// came first leaves a record of a higher epoch than that of the step it undoes.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StepRecord {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::saga) struct StepRecord {
     epoch: u32,
     direction: Direction,
     done: bool,
     reply: Reply,
+    /// Of an undo that failed: the reply to the step, which is still done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<Reply>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Reply {
     #[serde(rename = "type")]
     ty: EventType,
@@ -31,7 +34,7 @@ struct Reply {
 
 /// What is to be done about a request.
 #[derive(Debug)]
-pub(super) enum Ruling {
+pub(in crate::saga) enum Ruling {
     /// Carry it out.
     Run,
     /// It was carried out: reply the same.
@@ -41,10 +44,39 @@ pub(super) enum Ruling {
 }
 
 impl StepRecord {
-    pub(super) fn new(epoch: u32, direction: Direction, done: bool, reply: &Draft) -> Self {
+    pub(in crate::saga) fn new(epoch: u32, direction: Direction, done: bool, reply: &Draft) -> Self {
         // Data made by `Draft::of` is JSON.
         let data = reply.data.as_deref().and_then(|data| serde_json::from_slice(data).ok());
-        Self { epoch, direction, done, reply: Reply { ty: reply.ty.clone(), key: reply.key.clone(), data } }
+        let reply = Reply { ty: reply.ty.clone(), key: reply.key.clone(), data };
+        Self { epoch, direction, done, reply, kept: None }
+    }
+
+    /// Behind the record there was before: an undo that failed left done what was done.
+    pub(in crate::saga) fn after(mut self, before: Option<Self>) -> Self {
+        if self.direction == Direction::Undo && !self.done {
+            self.kept = before.and_then(|before| match before.direction {
+                Direction::Do => before.done.then_some(before.reply),
+                Direction::Undo => before.kept,
+            });
+        }
+        self
+    }
+
+    /// The record once a request of this direction and epoch was answered with what is remembered. What is older is
+    /// refused from then on.
+    pub(in crate::saga) fn repeated(self, direction: Direction, epoch: u32) -> Self {
+        let raised = self.epoch.max(epoch);
+        match self.kept {
+            Some(reply) if direction == Direction::Do => {
+                Self { epoch: raised, direction, done: true, reply, kept: None }
+            }
+            kept => Self { epoch: raised, kept, ..self },
+        }
+    }
+
+    /// Whether a request of this epoch is news to it.
+    pub(in crate::saga) fn is_before(&self, epoch: u32) -> bool {
+        self.epoch < epoch
     }
 
     fn id(consumer: &str, at: &SagaRef) -> String {
@@ -75,7 +107,7 @@ impl StepRecord {
     ///
     /// A failure is answered again within its epoch, never tried again: the saga that got the first answer
     /// may have turned back already, and would not undo what a second run did.
-    pub(super) fn rule(self, direction: Direction, epoch: u32) -> Ruling {
+    pub(in crate::saga) fn rule(&self, direction: Direction, epoch: u32) -> Ruling {
         let same = direction == self.direction;
         let overtaken = epoch < self.epoch || (epoch == self.epoch && !same && direction == Direction::Do);
         if overtaken {
@@ -85,7 +117,12 @@ impl StepRecord {
             };
             return Ruling::Refuse(Failure::new("saga.superseded", reason));
         }
-        if same && (self.done || epoch == self.epoch) { Ruling::Repeat(self.reply.into_draft()) } else { Ruling::Run }
+        match &self.kept {
+            // A person turned the saga forward: what could not be undone is done.
+            Some(kept) if direction == Direction::Do => Ruling::Repeat(kept.clone().into_draft()),
+            _ if same && (self.done || epoch == self.epoch) => Ruling::Repeat(self.reply.clone().into_draft()),
+            _ => Ruling::Run,
+        }
     }
 }
 
@@ -146,5 +183,24 @@ mod tests {
             };
             assert_eq!(found, expected, "record {epoch} {direction:?} {done}, request {asked:?} {at}");
         }
+    }
+
+    /// Done in epoch 1, its undo failed in 2 and again in 3, then asked for once more in 4.
+    #[test]
+    fn what_could_not_be_undone_is_not_done_again() {
+        use Direction::{Do, Undo};
+        let reply = |name| Reply { ty: EventType::new(name, 1), key: Key::of("order", 1), data: None }.into_draft();
+        let (done, failed) = (reply("stock.reserved"), reply("stock.release.failed"));
+        let mut record = StepRecord::new(1, Do, true, &done);
+        for epoch in [2, 3] {
+            assert!(matches!(record.rule(Undo, epoch), Ruling::Run));
+            record = StepRecord::new(epoch, Undo, false, &failed).after(Some(record));
+        }
+        assert!(matches!(record.rule(Do, 4), Ruling::Repeat(repeated) if repeated == done));
+        let record = record.repeated(Do, 4);
+        assert!(matches!(record.rule(Undo, 3), Ruling::Refuse(_)), "the undo that comes late");
+        assert!(matches!(record.rule(Undo, 5), Ruling::Run));
+        let undone = StepRecord::new(5, Undo, true, &reply("stock.released")).after(Some(record));
+        assert!(matches!(undone.rule(Do, 6), Ruling::Run), "what was undone is done anew");
     }
 }

@@ -202,6 +202,11 @@ impl House {
         self.store.commit(commit).await.unwrap()
     }
 
+    pub(super) fn ports(&self) -> crate::ports::Ports {
+        let broker = Arc::new(super::nowhere::Nowhere);
+        crate::ports::Ports { store: self.store.clone(), broker, clock: self.clock.clone() }
+    }
+
     pub(super) fn query(&self) -> SagaQuery {
         SagaQuery::new(self.store.clone())
     }

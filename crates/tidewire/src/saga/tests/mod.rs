@@ -1,7 +1,11 @@
 //! Sagas, participants and a real store, through every accident.
 
+mod desk;
 mod house;
+mod nowhere;
+mod trial;
 mod trip;
+mod versions;
 
 use house::{Accident, House, handlers};
 use tidewire_core::Clock;

@@ -58,6 +58,19 @@ impl<const DEFINITION: u16> Saga for Trip<DEFINITION> {
         Some(State { trip: event.trip.clone(), replies: Vec::new() })
     }
 
+    /// The third one takes the second's over, the fourth would put them among other steps.
+    fn take_over(&self, older: SagaLog<serde_json::Value>) -> Option<SagaLog<State>> {
+        if older.definition != 2 || DEFINITION < 3 {
+            return None;
+        }
+        let mut log: SagaLog<State> = older.try_map_state(|state| serde_json::from_value(state).ok())?;
+        log.state.replies.push("taken over".into());
+        if DEFINITION == 4 {
+            log.steps[0].name = "elsewhere".into();
+        }
+        Some(log)
+    }
+
     fn steps(&self, plan: Plan<State>) -> Steps<State> {
         let policy = Policy {
             deadline: Duration::from_secs(60),
