@@ -4,7 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Look like codes, and are names of something else.
-const OTHER_NAMES: [&str; 16] = [
+const OTHER_NAMES: [&str; 21] = [
+    // Fields of a subscription, and its consumer.
+    "config.concurrency",
+    "config.max_attempts",
+    "config.reply",
+    "config.timeout_seconds",
+    "push.{id}",
     // Consumers and work in the background.
     "consumer.batch",
     "documents.listing",

@@ -43,6 +43,7 @@ fn the_documents_name_only_what_exists() {
     check("crates/tidewire/docs/decisions.md", 0);
     check("crates/tidewire/docs/backends.md", 2);
     check("crates/tidewire/docs/sql.md", 0);
+    check("crates/tidewire/docs/push.md", 0);
     check("README.md", 3);
     check(".github/CONTRIBUTING.md", 5);
 }

@@ -5,6 +5,7 @@
 //! no longer than [`PATIENCE`].
 
 mod delivery;
+mod forget;
 mod groups;
 mod publish;
 
@@ -66,6 +67,7 @@ cases! {
     groups::a_group_keeps_its_place,
     groups::lag_goes_to_zero,
     groups::a_request_that_makes_no_sense_is_refused,
+    forget::a_group_that_is_forgotten_begins_anew,
 }
 
 /// Runs every case on a backend made for it; for backends that need nothing special per case.

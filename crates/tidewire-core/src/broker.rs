@@ -32,6 +32,15 @@ pub trait Broker: Send + Sync {
     /// Every group: how far behind it is.
     async fn lag(&self) -> Result<Vec<Lag>, BrokerError>;
 
+    /// Ends a group for good: its place is forgotten, and nothing is kept for it any more. Nothing happens where there is
+    /// no such group; by default a broker keeps nothing of groups.
+    ///
+    /// [`BrokerError::Unavailable`] while somebody is subscribed, in whatever process: ask again later.
+    async fn forget(&self, group: &str) -> Result<(), BrokerError> {
+        let _ = group;
+        Ok(())
+    }
+
     /// What the broker holds after `cursor` (from its beginning without one), oldest first: for comparing it
     /// with the log. Returns the cursor to go on from; an empty page is the end.
     async fn scan(&self, cursor: Option<String>, limit: usize) -> Result<(Vec<Envelope>, Option<String>), BrokerError>;

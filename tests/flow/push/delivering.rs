@@ -102,7 +102,8 @@ async fn signed_by_python(request: &Received, secrets: &[String]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_and_the_beginning_decide_what_is_sent() {
-    let (from_now, picky) = (Endpoint::start(|_| Reply::status(200)).await, Endpoint::start(|_| Reply::status(200)).await);
+    let (from_now, picky) =
+        (Endpoint::start(|_| Reply::status(200)).await, Endpoint::start(|_| Reply::status(200)).await);
     let pushing = Pushing::begin(World::embedded().await, hasty());
     pushing.world.append((1..=3).map(|n| counted(&pushing.world.ports, "a", n)).collect()).await;
     pushing.subscribe("now", &from_now.url, json!({})).await;

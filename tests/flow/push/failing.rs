@@ -54,7 +54,8 @@ async fn an_event_that_always_fails_is_parked_after_its_attempts_and_comes_back_
     pushing.settled(&["poison"]).await;
     assert_eq!(codes(&pushing).await, [("handler.failed".to_owned(), 3), ("parked.behind".to_owned(), 0)]);
     assert_eq!((endpoint.numbers("bad"), endpoint.numbers("good")), (vec![1, 2], vec![1, 2, 3]));
-    let tries = endpoint.received().iter().filter(|request| request.data("n") == 2 && request.data("key") == "bad").count();
+    let tries =
+        endpoint.received().iter().filter(|request| request.data("n") == 2 && request.data("key") == "bad").count();
     assert_eq!(tries, 3);
     mended.now(200);
     let again = pushing.life.operator.redrive("push.poison", None, 10).await.unwrap();
@@ -155,7 +156,8 @@ async fn an_endpoint_that_is_gone_is_called_no_more_until_somebody_resumes_it() 
     })
     .await;
     assert_eq!(disabled, "push.gone");
-    eventually("its loop has ended", || async { (!pushing.life.running.roster().runs("push.gone")).then_some(()) }).await;
+    eventually("its loop has ended", || async { (!pushing.life.running.roster().runs("push.gone")).then_some(()) })
+        .await;
     assert_eq!((endpoint.received().len(), pushing.parked("gone").await), (1, 0));
     says.now(200);
     pushing.change("gone", |subscription| subscription.state = State::Active).await;
@@ -172,10 +174,8 @@ async fn a_name_that_leads_inside_is_not_called_whatever_it_led_to_before() {
     let named = endpoint.url.replace("127.0.0.1", "localhost");
     pushing.subscribe("inside", &named, json!({})).await;
     pushing.world.append(vec![counted(&pushing.world.ports, "a", 1)]).await;
-    let failure = eventually("it was refused", || async {
-        pushing.register.status("inside").await.ok()?.last_failure
-    })
-    .await;
+    let failure =
+        eventually("it was refused", || async { pushing.register.status("inside").await.ok()?.last_failure }).await;
     assert_eq!(failure.code, "push.target_refused");
     assert_eq!((endpoint.received().len(), pushing.parked("inside").await), (0, 0));
     pushing.life.end().await;

@@ -99,7 +99,7 @@ impl Pushing {
     }
 
     async fn keep(&self, subscription: &Subscription, revision: Option<u64>) {
-        let documents = vec![self.register.keep(subscription, revision)];
+        let documents = self.register.keep(subscription, revision);
         self.world.ports.store.commit(Commit { documents, ..Commit::default() }).await.expect("kept");
     }
 

@@ -44,7 +44,10 @@ async fn a_reply_is_emitted_once_as_ours_in_the_flow_of_what_it_answers() {
     assert_eq!((found.len(), endpoint.received().len()), (1, 2), "{found:?}");
     let reply = &found[0];
     assert_eq!((reply.source.as_str(), reply.key.as_str()), ("/enricher", "counter/a"));
-    assert_eq!((reply.causationid.as_ref(), reply.correlationid.as_ref()), (Some(&request.id), request.correlationid.as_ref()));
+    assert_eq!(
+        (reply.causationid.as_ref(), reply.correlationid.as_ref()),
+        (Some(&request.id), request.correlationid.as_ref())
+    );
     assert_ne!(reply.id, "mine");
     for (name, value) in saga.into_iter().chain([("colour", "red")]) {
         assert_eq!(reply.extensions[name].to_text(), value, "{name}");

@@ -273,6 +273,14 @@ impl Broker for EmbeddedBroker {
         Ok(Box::new(Seat::take(self.shared.clone(), group, window, ack_wait)))
     }
 
+    async fn forget(&self, group: &str) -> Result<(), BrokerError> {
+        match self.remove_group(group).await {
+            Ok(_) => Ok(()),
+            Err(BrokerError::Invalid(reason)) => Err(BrokerError::Unavailable(reason)),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {
         let groups: Vec<_> = unpoisoned(&self.shared.groups).values().cloned().collect();
         let lag = |group: &Arc<group::Group>| {

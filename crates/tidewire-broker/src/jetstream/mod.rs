@@ -48,6 +48,7 @@ mod api;
 mod arrival;
 mod binding;
 mod board;
+mod forget;
 mod group;
 mod keeper;
 mod lag;
@@ -325,6 +326,10 @@ impl Broker for JetStreamBroker {
         self.shared.say().await?;
         seat.settle().await?;
         Ok(Box::new(seat))
+    }
+
+    async fn forget(&self, group: &str) -> Result<(), BrokerError> {
+        forget::forget(&self.shared, group).await
     }
 
     async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {

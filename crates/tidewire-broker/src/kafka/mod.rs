@@ -21,6 +21,7 @@ mod binding;
 mod context;
 mod desk;
 mod error;
+mod forget;
 mod group;
 mod lag;
 mod options;
@@ -171,6 +172,13 @@ impl Broker for KafkaBroker {
                 }
             }
         }
+    }
+
+    async fn forget(&self, group: &str) -> Result<(), BrokerError> {
+        if unpoisoned(&self.groups).get(group).is_some_and(|group| !group.has_ended()) {
+            return Err(BrokerError::Unavailable(format!("the group `{group}` has members")));
+        }
+        forget::forget(&self.options, group).await
     }
 
     async fn lag(&self) -> Result<Vec<Lag>, BrokerError> {

@@ -8,7 +8,7 @@ use tidewire_core::handler::Consumer;
 use tidewire_core::store::Recorded;
 
 use super::{OperateError, Operator};
-use crate::reconcile::{Absence, Comparison, MAX_NAMED, Scope, Step};
+use crate::reconcile::{Absence, Comparison, MAX_NAMED, Scope, Step, unhandled};
 
 /// The most unhandled events counted per consumer.
 const MAX_UNHANDLED: usize = 2_000;
@@ -83,7 +83,7 @@ impl Operator {
         let parked: HashMap<String, u64> = self.ports.store.parked_counts().await?.into_iter().collect();
         for consumer in self.readers().await? {
             let store = &self.ports.store;
-            let unhandled = store.unhandled(&consumer.name, &consumer.names(), audit.head, MAX_UNHANDLED).await?;
+            let unhandled = unhandled(store.as_ref(), &consumer, audit.head, MAX_UNHANDLED).await?;
             audit.consumers.push(AuditedConsumer {
                 handled: store.handled(&consumer.name).await?,
                 parked: parked.get(&consumer.name).copied().unwrap_or_default(),

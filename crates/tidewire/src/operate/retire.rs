@@ -9,7 +9,7 @@ use tidewire_core::{Aggregate, Key, Position, StoreError};
 
 use super::{OperateError, Operator};
 use crate::command::Commands;
-use crate::reconcile::Since;
+use crate::reconcile::{Since, unhandled};
 
 /// Events removed by one transaction: a commit waits for it a few milliseconds at most where there is one writer.
 const STEP: usize = 2_000;
@@ -129,7 +129,7 @@ impl Operator {
             }
         }
         for consumer in self.readers().await? {
-            let needed = self.ports.store.unhandled(&consumer.name, &consumer.names(), until, 1).await?;
+            let needed = unhandled(self.ports.store.as_ref(), &consumer, until, 1).await?;
             if let Some(recorded) = needed.first() {
                 held.push(Hold { by: format!("consumer {}", consumer.name), position: recorded.position });
             }

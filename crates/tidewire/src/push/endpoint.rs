@@ -321,6 +321,32 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_is_called_no_oftener_than_it_agreed_to() {
+        let wanted = serde_json::from_value(serde_json::json!({ "sink": "https://example.org" })).unwrap();
+        let subscription = Subscription {
+            id: "s".into(),
+            wanted,
+            owner: String::new(),
+            created: DateTime::UNIX_EPOCH,
+            changed: DateTime::UNIX_EPOCH,
+            since: Default::default(),
+            state: Default::default(),
+            rate: Some(60),
+            secrets: Vec::new(),
+        };
+        let endpoint = Endpoint::new(&subscription, &PushOptions::default());
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!(endpoint.until_turn(now), Ok(Some(Duration::ZERO)));
+        assert_eq!(endpoint.until_turn(now), Err(second), "the next turn is a second later");
+        assert_eq!(endpoint.until_turn(now + second), Ok(Some(Duration::ZERO)));
+        let free = Endpoint::new(&Subscription { rate: None, ..subscription }, &PushOptions::default());
+        assert_eq!((free.until_turn(now), free.until_turn(now)), (Ok(None), Ok(None)));
+        free.hold(second);
+        assert!(free.until_turn(now).is_err(), "as it asked");
+        assert_eq!(free.until_turn(Instant::now() + second * 2), Ok(None));
+    }
+
+    #[test]
     fn an_endpoint_says_when_to_come_again() {
         let now = "1999-12-31T23:59:50Z".parse().unwrap();
         for (text, seconds) in [

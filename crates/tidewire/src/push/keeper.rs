@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidewire_core::{Commit, StoreError};
+use tidewire_core::store::ParkedQuery;
+use tidewire_core::{Commit, StoreError, Unpark};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::handler::{PushHandler, Signals};
 use super::register::Register;
 use super::status::{Report, Tally};
-use super::subscription::{State, Subscription};
+use super::subscription::{State, Subscription, consumer_name};
 use crate::consume::ConsumeOptions;
 use crate::roster::Roster;
 
@@ -20,6 +21,8 @@ use crate::roster::Roster;
 const BATCH: usize = 16;
 /// Unacknowledged deliveries at once: what an endpoint that is away holds in memory.
 const MAX_IN_FLIGHT: usize = 256;
+/// Parked events of a subscription that ended, cleared away in one round.
+const CLEAR: usize = 500;
 /// Rounds between two looks for outdated reports.
 const TIDY_EVERY: u32 = 60;
 
@@ -101,6 +104,7 @@ impl Keeper {
             }
         }
         self.report(kept).await?;
+        self.clear(roster, &all).await?;
         if is_tidying {
             let ids: Vec<&str> = all.iter().map(|(subscription, _)| subscription.id.as_str()).collect();
             let documents = self.register.outdated(&ids).await?;
@@ -144,13 +148,43 @@ impl Keeper {
         let (code, reason) = ("push.gone".to_owned(), "the endpoint answered 410: it is gone".to_owned());
         let disabled =
             Subscription { state: State::Disabled { code, reason, at }, changed: at, ..subscription.clone() };
-        let documents = vec![self.register.keep(&disabled, Some(revision))];
+        let documents = self.register.keep(&disabled, Some(revision));
         self.commit(Commit { documents, ..Commit::default() }).await?;
         tracing::error!(
             code = "push.gone",
             subscription = subscription.id,
             "its endpoint is gone; nothing is delivered until the subscription is resumed"
         );
+        Ok(())
+    }
+
+    /// Clears away what subscriptions that ended have left: nobody redrives their parked events, and the broker keeps
+    /// what they had yet to acknowledge. While another process still delivers, it is not yet time.
+    async fn clear(&self, roster: &Roster, all: &[(Subscription, u64)]) -> Result<(), StoreError> {
+        let ports = self.register.ports();
+        for (id, revision) in self.register.ended().await? {
+            let consumer = consumer_name(&id);
+            if roster.runs(&consumer) || all.iter().any(|(subscription, _)| subscription.id == id) {
+                continue;
+            }
+            let query = ParkedQuery { consumer: Some(consumer.clone()), limit: CLEAR, ..ParkedQuery::default() };
+            let parked = ports.store.parked(&query).await?;
+            let unpark: Vec<Unpark> =
+                parked.iter().map(|parked| Unpark { consumer: consumer.clone(), ordinal: parked.ordinal }).collect();
+            let is_last = unpark.len() < CLEAR;
+            self.commit(Commit { unpark, ..Commit::default() }).await?;
+            if !is_last {
+                continue;
+            }
+            match ports.broker.forget(&consumer).await {
+                Ok(()) => {
+                    let documents = vec![self.register.cleared(&id, revision)];
+                    self.commit(Commit { documents, ..Commit::default() }).await?;
+                    tracing::info!(subscription = id, "ended, and nothing is left of it");
+                }
+                Err(error) => tracing::debug!(subscription = id, %error, "it still has members"),
+            }
+        }
         Ok(())
     }
 
@@ -186,6 +220,9 @@ impl Keeper {
 fn leave(roster: &Roster, name: String, kept: &mut Kept) {
     kept.is_leaving = true;
     kept.signals.leave.cancel();
-    let roster = roster.clone();
-    tokio::spawn(async move { roster.dismiss(&name).await });
+    let (roster, look) = (roster.clone(), kept.signals.look.clone());
+    tokio::spawn(async move {
+        roster.dismiss(&name).await;
+        look.notify_one();
+    });
 }

@@ -18,6 +18,8 @@ use crate::roster::{Directory, Enrolled};
 pub const SUBSCRIPTIONS: &str = "push_subscription";
 /// The collection of what processes report of them, `<id>/<process>`.
 const REPORTS: &str = "push_report";
+/// The collection of subscriptions that ended and left something.
+const ENDED: &str = "push_ended";
 /// Documents read at once.
 const PAGE: usize = 200;
 /// A report this old is of a process that has ended.
@@ -112,23 +114,35 @@ impl Register {
         }))
     }
 
-    /// What keeps it. `revision` is the one it was read at; `None` for a new one.
-    pub fn keep(&self, subscription: &Subscription, revision: Option<u64>) -> DocumentWrite {
+    /// What keeps it. `revision` is the one it was read at; `None` for a new one, which may follow one of the same id.
+    pub fn keep(&self, subscription: &Subscription, revision: Option<u64>) -> Vec<DocumentWrite> {
         // Texts, numbers and times are always JSON.
         let value = serde_json::to_vec(subscription).unwrap_or_default();
         let expect = revision.map_or(ExpectDocument::Absent, ExpectDocument::Revision);
-        DocumentWrite {
-            collection: SUBSCRIPTIONS.into(),
-            id: subscription.id.clone(),
-            expect,
-            value: Some(value.into()),
+        let id = subscription.id.as_str();
+        let mut writes = vec![write(SUBSCRIPTIONS, id, expect, Some(value))];
+        if revision.is_none() {
+            writes.push(write(ENDED, id, ExpectDocument::Any, None));
         }
+        writes
     }
 
-    /// What removes it.
-    pub fn remove(&self, id: &str, revision: u64) -> DocumentWrite {
-        let (collection, expect) = (SUBSCRIPTIONS.into(), ExpectDocument::Revision(revision));
-        DocumentWrite { collection, id: id.to_owned(), expect, value: None }
+    /// What ends it. Its keepers clear away what it leaves: its parked events, and its place on the broker.
+    pub fn remove(&self, id: &str, revision: u64) -> Vec<DocumentWrite> {
+        let ended = write(ENDED, id, ExpectDocument::Any, Some(b"true".to_vec()));
+        vec![write(SUBSCRIPTIONS, id, ExpectDocument::Revision(revision), None), ended]
+    }
+
+    /// Subscriptions that ended and left something.
+    pub(super) async fn ended(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let query = DocumentQuery { collection: ENDED.into(), limit: PAGE, ..Default::default() };
+        let ended = self.ports.store.list(&query).await?;
+        Ok(ended.into_iter().map(|document| (document.id, document.revision)).collect())
+    }
+
+    /// What says that one of them has left nothing any more.
+    pub(super) fn cleared(&self, id: &str, revision: u64) -> DocumentWrite {
+        write(ENDED, id, ExpectDocument::Revision(revision), None)
     }
 
     /// How its deliveries go, as the processes that carry them out reported within the last seconds.
@@ -142,8 +156,7 @@ impl Register {
     /// What keeps the report of a process.
     pub(super) fn report(&self, id: &str, process: &str, report: &Report) -> DocumentWrite {
         let value = serde_json::to_vec(report).unwrap_or_default();
-        let id = format!("{id}/{process}");
-        DocumentWrite { collection: REPORTS.into(), id, expect: ExpectDocument::Any, value: Some(value.into()) }
+        write(REPORTS, &format!("{id}/{process}"), ExpectDocument::Any, Some(value))
     }
 
     /// What removes reports of processes that ended, and of subscriptions that are gone.
@@ -155,14 +168,14 @@ impl Register {
             let of = document.id.split('/').next().unwrap_or_default();
             !ids.contains(&of) || read::<Report>(document).is_none_or(|report| report.at < oldest)
         };
-        let remove = |document: &Document| DocumentWrite {
-            collection: REPORTS.into(),
-            id: document.id.clone(),
-            expect: ExpectDocument::Revision(document.revision),
-            value: None,
-        };
+        let remove =
+            |document: &Document| write(REPORTS, &document.id, ExpectDocument::Revision(document.revision), None);
         Ok(reports.iter().filter(is_outdated).map(remove).collect())
     }
+}
+
+fn write(collection: &str, id: &str, expect: ExpectDocument, value: Option<Vec<u8>>) -> DocumentWrite {
+    DocumentWrite { collection: collection.into(), id: id.to_owned(), expect, value: value.map(Into::into) }
 }
 
 fn read<T: DeserializeOwned>(document: &Document) -> Option<T> {

@@ -260,7 +260,6 @@ impl Subscription {
         self.changed = now;
         true
     }
-
 }
 
 /// The consumer of the subscription `id`.

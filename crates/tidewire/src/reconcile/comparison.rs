@@ -14,7 +14,7 @@ use tidewire_core::{Envelope, Mark, Position, StoreError};
 
 use super::since::{ago, recorded_before};
 use super::window::{Pass, Window};
-use super::{CompareError, MAX_NAMED, Reconciled};
+use super::{CompareError, MAX_NAMED, Reconciled, unhandled};
 use crate::ports::Ports;
 
 /// Events read from the log at once, with their data.
@@ -51,7 +51,7 @@ impl Scope {
     /// read page by page: longer work, and the same outcome.
     pub(crate) async fn reach_back(&mut self, ports: &Ports, reader: &Consumer) -> Result<(), StoreError> {
         let before = |position: Position| Position(position.0.saturating_sub(1));
-        let back = match ports.store.unhandled(&reader.name, &reader.names(), self.until, 1).await {
+        let back = match unhandled(ports.store.as_ref(), reader, self.until, 1).await {
             Ok(first) => first.first().map(|first| before(first.position)),
             Err(error) if error.is_transient() => {
                 tracing::warn!(reader = reader.name, code = error.code(), %error, "comparing from the log's beginning");
@@ -240,7 +240,9 @@ impl<'a> Comparison<'a> {
             }
             let marks: Vec<Mark> = read.iter().map(|recorded| Mark::of(&recorded.envelope)).collect();
             let seen = self.ports.store.seen(&reader.name, &marks).await?;
-            waited_for.extend(read.iter().zip(seen).filter(|(_, seen)| !seen).map(|(recorded, _)| recorded.position));
+            let is_its = |recorded: &&&Recorded| recorded.position > reader.since;
+            let open = read.iter().zip(seen).filter(|(_, seen)| !seen).map(|(recorded, _)| recorded);
+            waited_for.extend(open.filter(is_its).map(|recorded| recorded.position));
         }
         let absence = |recorded: &Recorded| {
             let recorded_at = recorded.envelope.recordedtime.unwrap_or(recorded.envelope.time);

@@ -3,10 +3,12 @@
 
 mod comparison;
 mod since;
+mod unhandled;
 mod window;
 
 pub(crate) use comparison::{Absence, Comparison, Scope, Step};
 pub use since::{Since, UnknownSince};
+pub(crate) use unhandled::unhandled;
 
 use serde::{Deserialize, Serialize};
 use tidewire_core::{BrokerError, Position, StoreError};

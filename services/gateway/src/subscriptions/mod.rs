@@ -63,7 +63,7 @@ async fn create(
     let answer = with_secret(&register, &subscription).await?;
     let location = format!("/v1/subscriptions/{}", subscription.id);
     let mut documents = idempotency.record_at(StatusCode::CREATED, &answer, Some(&location));
-    documents.push(register.keep(&subscription, None));
+    documents.extend(register.keep(&subscription, None));
     let acted = Acted::new(&actor, "subscriptions create", &subscription.id, "").with("sink", host(&subscription));
     commit(&register, documents, &acted).await.map_err(|error| taken(error, "push.exists"))?;
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
@@ -135,7 +135,7 @@ async fn delete(
     let (subscription, revision) = find(&register, &id).await?;
     may(&whoever(caller), &subscription.wanted, &register)?;
     let acted = Acted::new(&actor, "subscriptions delete", &id, "");
-    let documents = vec![register.remove(&id, revision)];
+    let documents = register.remove(&id, revision);
     commit(&register, documents, &acted).await.map_err(|error| taken(error, "push.changed"))?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -194,7 +194,7 @@ async fn keep(
     acted: &Acted,
 ) -> Result<(), Problem> {
     let mut documents = idempotency.record(StatusCode::OK, answer);
-    documents.push(register.keep(after, Some(revision)));
+    documents.extend(register.keep(after, Some(revision)));
     commit(register, documents, acted).await.map_err(|error| taken(error, "push.changed"))
 }
 
