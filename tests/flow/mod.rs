@@ -5,6 +5,7 @@ mod commands;
 mod consuming;
 mod effects;
 mod objects;
+mod operating;
 mod parking;
 mod push;
 mod reconciling;
