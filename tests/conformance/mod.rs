@@ -1,3 +1,4 @@
 //! What others have written down, run against this house.
 
 mod cesql;
+mod cloudevents;

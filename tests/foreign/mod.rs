@@ -11,6 +11,7 @@ mod client;
 mod kafka;
 mod nats;
 pub mod node;
+mod sdks;
 
 use std::collections::{BTreeMap, HashMap};
 

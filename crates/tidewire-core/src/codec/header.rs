@@ -156,9 +156,8 @@ impl<'a> Headers<'a> {
     /// The value of a header; what is wrong with it is noted.
     fn text(&mut self, name: &str, value: &'a [u8]) -> Option<Cow<'a, str>> {
         if value.len() > MAX_HEADER_BYTES {
-            let (what, place) =
-                (format!("header of `{}` in bytes", super::place::shown(name)), self.parsed.place(name, 0));
-            self.parsed.faults.push(CodecError::Limit { what, place, found: value.len(), limit: MAX_HEADER_BYTES });
+            let what = format!("header of `{}` in bytes", super::place::shown(name));
+            self.parsed.limit(&what, name, 0, value.len(), MAX_HEADER_BYTES);
             return None;
         }
         let Ok(value) = std::str::from_utf8(value) else {
@@ -199,10 +198,7 @@ impl<'a> Headers<'a> {
         match &self.content_type {
             None => self.content_type = Some(text),
             Some(before) if *before == text => self.parsed.deviates(Departure::RepeatedHeader, NAME, 0),
-            Some(_) => {
-                let place = self.parsed.place(NAME, 0);
-                self.parsed.faults.push(CodecError::Duplicate { attribute: NAME.into(), place });
-            }
+            Some(_) => self.parsed.duplicate(NAME, 0),
         }
     }
 
@@ -235,7 +231,7 @@ pub(super) fn structured<'a>(
     is_bare: bool,
     departure: Departure,
 ) -> Result<Parsed<'a>, CodecError> {
-    let mut parsed = json::whole(json::Input { text, shared })?;
+    let mut parsed = json::whole(json::Input::new(text, shared))?;
     if is_bare {
         parsed.deviates(departure, Known::DataContentType.name(), 0);
     }

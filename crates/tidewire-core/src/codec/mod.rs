@@ -42,7 +42,7 @@ mod tests;
 pub use deviation::{Departure, Deviation};
 pub use error::CodecError;
 pub use header::MAX_HEADER_BYTES;
-pub use parsed::{Defaults, Parsed};
+pub use parsed::{Defaults, MAX_NOTED, Parsed};
 pub use place::Place;
 
 /// The value of an attribute.

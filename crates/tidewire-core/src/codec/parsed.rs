@@ -9,10 +9,14 @@ use chrono::{DateTime, Datelike, Utc};
 use super::deviation::{Departure, Deviation};
 use super::error::CodecError;
 use super::names::{COUNT, Known};
-use super::place::{Place, shown};
+use super::place::{Line, Place, shown};
 use crate::cesql::Value;
 use crate::envelope::{Attribute, Envelope, MAX_EXTENSIONS, is_json_media_type};
 use crate::key::Key;
+
+/// The most that is noted of one event, deviations and faults each: what has more is refused as a whole, and nobody
+/// makes readers look up the places of thousands.
+pub const MAX_NOTED: usize = 64;
 
 /// An attribute that is a field, and where it was found.
 struct Found<'a> {
@@ -32,8 +36,8 @@ pub(super) struct Other<'a> {
 /// What places are said in.
 #[derive(Clone, Copy)]
 pub(super) enum Origin<'a> {
-    /// Bytes of this text.
-    Text(&'a [u8]),
+    /// Bytes of this text, from this line on.
+    Text(&'a [u8], Line),
     /// Headers with this before an attribute's name.
     Headers(&'static str),
 }
@@ -181,7 +185,7 @@ impl<'a> Parsed<'a> {
     /// Where an attribute is, by its name and what was noted with it.
     pub(super) fn place(&self, name: &str, at: usize) -> Place {
         match self.origin {
-            Origin::Text(text) => Place::in_text(text, at),
+            Origin::Text(text, line) => Place::in_text(text, line, at),
             Origin::Headers(_) if name == "data" => Place::Body,
             Origin::Headers(_) if name == Known::DataContentType.name() => Place::header("content-type"),
             Origin::Headers(prefix) => Place::header(&format!("{prefix}{name}")),
@@ -189,18 +193,32 @@ impl<'a> Parsed<'a> {
     }
 
     pub(super) fn deviates(&mut self, kind: Departure, attribute: &str, at: usize) {
-        let place = self.place(attribute, at);
-        self.deviations.push(Deviation { kind, attribute: shown(attribute), place });
+        if self.deviations.len() < MAX_NOTED {
+            let place = self.place(attribute, at);
+            self.deviations.push(Deviation { kind, attribute: shown(attribute), place });
+        } else {
+            self.limit("deviations of one event", attribute, at, self.deviations.len() + 1, MAX_NOTED);
+        }
     }
 
     pub(super) fn invalid(&mut self, attribute: &str, at: usize, expected: impl Into<String>) {
-        let place = self.place(attribute, at);
-        self.faults.push(CodecError::invalid(attribute, place, expected));
+        self.fault(attribute, at, |place| CodecError::invalid(attribute, place, expected));
     }
 
-    fn duplicate(&mut self, attribute: &str, at: usize) {
-        let place = self.place(attribute, at);
-        self.faults.push(CodecError::Duplicate { attribute: shown(attribute), place });
+    pub(super) fn duplicate(&mut self, attribute: &str, at: usize) {
+        self.fault(attribute, at, |place| CodecError::Duplicate { attribute: shown(attribute), place });
+    }
+
+    pub(super) fn limit(&mut self, what: &str, attribute: &str, at: usize, found: usize, limit: usize) {
+        self.fault(attribute, at, |place| CodecError::Limit { what: what.to_owned(), place, found, limit });
+    }
+
+    /// Notes what is wrong, as long as there is room: the first of them is what counts.
+    fn fault(&mut self, attribute: &str, at: usize, fault: impl FnOnce(Place) -> CodecError) {
+        if self.faults.len() < MAX_NOTED {
+            let place = self.place(attribute, at);
+            self.faults.push(fault(place));
+        }
     }
 
     pub(super) fn at(&self, known: Known) -> usize {

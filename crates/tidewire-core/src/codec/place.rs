@@ -23,15 +23,38 @@ pub enum Place {
     Event,
 }
 
+/// A line that was counted already, so that the next one is counted from there: whoever looks at many places of a long
+/// text would read all of it for each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    /// Bytes that were counted.
+    offset: usize,
+    number: usize,
+    start: usize,
+}
+
+impl Line {
+    pub(super) const FIRST: Self = Self { offset: 0, number: 1, start: 0 };
+
+    /// The line at a later offset.
+    pub(super) fn at(self, text: &[u8], offset: usize) -> Self {
+        let offset = offset.clamp(self.offset, text.len());
+        let passed = &text[self.offset..offset];
+        let number = self.number + passed.iter().filter(|byte| **byte == b'\n').count();
+        let start = passed.iter().rposition(|byte| *byte == b'\n').map_or(self.start, |at| self.offset + at + 1);
+        Self { offset, number, start }
+    }
+}
+
 /// The longest header name that is repeated, in characters: names come from outside.
 const MAX_SHOWN: usize = 60;
 
 impl Place {
-    pub(super) fn in_text(text: &[u8], offset: usize) -> Self {
-        let before = &text[..offset.min(text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        Self::Text { offset: before.len(), line, column: before.len() - start + 1 }
+    /// A place in `text`, which is not before `start`.
+    pub(super) fn in_text(text: &[u8], start: Line, offset: usize) -> Self {
+        let Line { number, start, .. } = start.at(text, offset);
+        let offset = offset.min(text.len());
+        Self::Text { offset, line: number, column: offset - start + 1 }
     }
 
     pub(super) fn header(name: &str) -> Self {

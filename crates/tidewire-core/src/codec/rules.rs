@@ -94,8 +94,7 @@ impl Parsed<'_> {
 
     fn check_one(&mut self, name: &str, at: usize, length: usize, limit: usize, is_clean: bool) {
         if length > limit {
-            let (what, place) = (format!("attribute `{name}` in bytes"), self.place(name, at));
-            self.faults.push(CodecError::Limit { what, place, found: length, limit });
+            self.limit(&format!("attribute `{name}` in bytes"), name, at, length, limit);
         }
         if !is_clean {
             self.invalid(name, at, "text without control characters");
@@ -118,9 +117,8 @@ impl Parsed<'_> {
 
     fn check_extensions(&mut self) {
         if self.others.len() > MAX_EXTENSIONS {
-            let place = self.place(&self.others[MAX_EXTENSIONS].name, self.others[MAX_EXTENSIONS].at);
-            let (what, found) = ("extension attributes".to_owned(), self.others.len());
-            self.faults.push(CodecError::Limit { what, place, found, limit: MAX_EXTENSIONS });
+            let (name, at) = (self.others[MAX_EXTENSIONS].name.to_string(), self.others[MAX_EXTENSIONS].at);
+            self.limit("extension attributes", &name, at, self.others.len(), MAX_EXTENSIONS);
         }
         let mut empty = Vec::new();
         for index in 0..self.others.len() {
@@ -159,8 +157,7 @@ impl Parsed<'_> {
             return self.deviates(Departure::EmptyJson, "data", at);
         }
         if let Some(found) = nests_deeper_than(data, MAX_JSON_DEPTH) {
-            let (what, place) = ("nesting of `data`".to_owned(), self.place("data", at));
-            self.faults.push(CodecError::Limit { what, place, found, limit: MAX_JSON_DEPTH });
+            self.limit("nesting of `data`", "data", at, found, MAX_JSON_DEPTH);
         } else if !self.is_data_json
             && let Err(error) = serde_json::from_slice::<&RawValue>(data)
         {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tidewire::chrono::DateTime;
-use tidewire::codec::{CodecError, Defaults, Deviation, Parsed, Place, json as format};
+use tidewire::codec::json::Surveyor;
+use tidewire::codec::{CodecError, Defaults, Deviation, Parsed, Place};
 
 use crate::args::Lint;
 use crate::exit::Exit;
@@ -79,26 +80,23 @@ struct Report {
 impl Report {
     fn of(text: &[u8], with_house: bool) -> Self {
         let mut report = Self::default();
-        for part in parts(text) {
+        let mut surveyor = Surveyor::new(text);
+        for (from, to) in parts(text) {
             report.events += 1;
-            match part {
-                Part::Event { from, to } => report.event(text, from, to, with_house),
-                Part::Broken(error) => report.fault(&error, "", "problem"),
+            match surveyor.part(from, to) {
+                Ok((parsed, faults)) => report.event(parsed, &faults, with_house),
+                Err(error) => report.fault(&error, "", "problem"),
             }
         }
         report
     }
 
-    fn event(&mut self, text: &[u8], from: usize, to: usize, with_house: bool) {
-        let (parsed, faults) = match format::survey_part(text, from, to) {
-            Ok(read) => read,
-            Err(error) => return self.fault(&error, "", "problem"),
-        };
+    fn event(&mut self, parsed: Parsed<'_>, faults: &[CodecError], with_house: bool) {
         let id = parsed.get("id").map(|id| id.to_string()).unwrap_or_default();
         for deviation in parsed.deviations() {
             self.deviation(deviation, &id);
         }
-        for fault in &faults {
+        for fault in faults {
             self.fault(fault, &id, "problem");
         }
         if with_house
@@ -188,33 +186,23 @@ fn cure(error: &CodecError) -> String {
     }
 }
 
-enum Part {
-    Event { from: usize, to: usize },
-    Broken(CodecError),
-}
-
-/// Where the events of a text are: one, one after the other, or in arrays. After something broken it goes on with the
-/// next line that begins an event.
-fn parts(text: &[u8]) -> Vec<Part> {
+/// Where the events of a text are, from and to: one, one after the other, or in arrays. After something broken it goes on
+/// with the next line that begins an event.
+fn parts(text: &[u8]) -> Vec<(usize, usize)> {
     let mut parts = Vec::new();
     let mut from = if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while text[from..].iter().any(|byte| !byte.is_ascii_whitespace()) {
         let mut stream = serde_json::Deserializer::from_slice(&text[from..]).into_iter::<&RawValue>();
-        match stream.next() {
-            Some(Ok(raw)) => {
-                let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-                // The mark is part of what is wrong with the first event.
-                let first = if parts.is_empty() && from == 3 { 0 } else { start };
-                one_or_many(text, first, start, start + raw.get().len(), &mut parts);
-                from = start + raw.get().len();
-            }
-            _ => {
-                let end = next_event(text, from);
-                if let Err(error) = format::survey_part(text, from, end) {
-                    parts.push(Part::Broken(error));
-                }
-                from = end;
-            }
+        if let Some(Ok(raw)) = stream.next() {
+            let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
+            // The mark is part of what is wrong with the first event.
+            let first = if parts.is_empty() && from == 3 { 0 } else { start };
+            from = start + raw.get().len();
+            one_or_many(text, first, start, from, &mut parts);
+        } else {
+            let end = next_event(text, from);
+            parts.push((from, end));
+            from = end;
         }
     }
     parts
@@ -228,11 +216,11 @@ fn next_event(text: &[u8], from: usize) -> usize {
 }
 
 /// A page of the API is looked into as well: what it lists are events with their positions.
-fn one_or_many(text: &[u8], first: usize, from: usize, to: usize, parts: &mut Vec<Part>) {
+fn one_or_many(text: &[u8], first: usize, from: usize, to: usize, parts: &mut Vec<(usize, usize)>) {
     let inside = &text[from..to];
     let place = |raw: &RawValue| {
         let from = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-        Part::Event { from, to: from + raw.get().len() }
+        (from, from + raw.get().len())
     };
     if let Ok(events) = serde_json::from_slice::<Vec<&RawValue>>(inside) {
         return parts.extend(events.into_iter().map(place));
@@ -240,7 +228,7 @@ fn one_or_many(text: &[u8], first: usize, from: usize, to: usize, parts: &mut Ve
     if let Ok(Page { items }) = serde_json::from_slice(inside) {
         return parts.extend(items.into_iter().map(|item| place(item.event)));
     }
-    parts.push(Part::Event { from: first, to });
+    parts.push((first, to));
 }
 
 #[derive(Deserialize)]

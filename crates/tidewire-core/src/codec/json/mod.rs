@@ -5,6 +5,7 @@ mod write;
 
 use bytes::Bytes;
 use serde::de::DeserializeSeed;
+use serde_json::value::RawValue;
 
 use super::deviation::Departure;
 use super::error::CodecError;
@@ -29,39 +30,58 @@ pub const EVENTS_OF_A_BATCH: &str = "events of a batch";
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn read(json: &Bytes) -> Result<Parsed<'_>, CodecError> {
-    whole(Input { text: json, shared: Some(json) })?.checked()
+    whole(Input::new(json, Some(json)))?.checked()
 }
 
 /// [`read`] of text that is borrowed: data is copied.
 pub fn read_slice(json: &[u8]) -> Result<Parsed<'_>, CodecError> {
-    whole(Input { text: json, shared: None })?.checked()
+    whole(Input::new(json, None))?.checked()
 }
 
 /// Reads one event that this house wrote itself and whose checksum held: no rule is looked at.
 pub fn read_trusted(json: &[u8]) -> Result<Parsed<'_>, CodecError> {
-    whole(Input { text: json, shared: None })
+    whole(Input::new(json, None))
 }
 
-/// Reads one event, and answers everything that is wrong with it beside what could be read.
+/// Reads one event, and answers everything that is wrong with it (at most [`MAX_NOTED`](super::MAX_NOTED) things) beside
+/// what could be read.
 ///
 /// # Errors
 /// [`CodecError::Malformed`] for what is no JSON object.
-pub fn survey(json: &[u8]) -> Result<(Parsed<'_>, Vec<CodecError>), CodecError> {
-    survey_part(json, 0, json.len())
+pub fn survey(json: &[u8]) -> Result<Surveyed<'_>, CodecError> {
+    Surveyor::new(json).part(0, json.len())
 }
 
-/// [`survey`] of the bytes `from..to` of a text, with places in the whole.
-pub fn survey_part(text: &[u8], from: usize, to: usize) -> Result<(Parsed<'_>, Vec<CodecError>), CodecError> {
-    let input = Input { text, shared: None };
-    let part = text.get(from..to).unwrap_or_default();
-    let (part, is_marked) = input.part(part)?;
-    let mut parsed = parse(input, part)?;
-    if is_marked {
-        parsed.deviates(Departure::ByteOrderMark, "data", from);
+/// What could be read of an event, and what is wrong with it.
+pub type Surveyed<'a> = (Parsed<'a>, Vec<CodecError>);
+
+/// Surveys the events of a long text one after the other, with places in the whole.
+pub struct Surveyor<'a> {
+    input: Input<'a>,
+}
+
+impl<'a> Surveyor<'a> {
+    /// At the beginning of a text.
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { input: Input::new(text, None) }
     }
-    parsed.check();
-    let faults = std::mem::take(&mut parsed.faults);
-    Ok((parsed, faults))
+
+    /// [`survey`] of the bytes `from..to`. Parts are asked for in the order they have in the text.
+    ///
+    /// # Errors
+    /// As [`survey`].
+    pub fn part(&mut self, from: usize, to: usize) -> Result<Surveyed<'a>, CodecError> {
+        let part = self.input.text.get(from..to).unwrap_or_default();
+        self.input = self.input.from(part);
+        let (text, is_marked) = self.input.part(part)?;
+        let mut parsed = parse(self.input, text)?;
+        if is_marked {
+            parsed.deviates(Departure::ByteOrderMark, "data", from);
+        }
+        parsed.check();
+        let faults = std::mem::take(&mut parsed.faults);
+        Ok((parsed, faults))
+    }
 }
 
 pub(super) fn whole(input: Input<'_>) -> Result<Parsed<'_>, CodecError> {
@@ -81,25 +101,27 @@ pub type Element<'a> = Result<Parsed<'a>, CodecError>;
 /// # Errors
 /// What is wrong with the text as a whole; [`CodecError::Limit`] beyond `limit` events.
 pub fn read_batch(json: &Bytes, limit: usize) -> Result<Vec<Element<'_>>, CodecError> {
-    let input = Input { text: json, shared: Some(json) };
+    let mut input = Input::new(json, Some(json));
     let (text, _) = input.part(json)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let found = read::Elements { limit }.deserialize(&mut deserializer);
     let parts = found.and_then(|parts| deserializer.end().map(|()| parts)).map_err(|error| {
         let reason = error.to_string();
         match reason.starts_with("too many") {
-            true => {
-                let place = Place::in_text(json, 0);
-                CodecError::Limit { what: EVENTS_OF_A_BATCH.into(), place, found: limit + 1, limit }
-            }
+            true => CodecError::Limit { what: EVENTS_OF_A_BATCH.into(), place: Place::Event, found: limit + 1, limit },
             false => input.malformed(text, &error, "an array of CloudEvents"),
         }
     })?;
-    Ok(parts.into_iter().map(|part| parse(input, part.get())?.checked()).collect())
+    let texts = parts.into_iter().map(RawValue::get);
+    let read = texts.map(|part| {
+        input = input.from(part.as_bytes());
+        parse(input, part)?.checked()
+    });
+    Ok(read.collect())
 }
 
 /// Writes one event: on one line unless its data holds line breaks. Data that is JSON stands as it is, without the white
-/// space around it; all other data goes as base64.
+/// space around it, and text as a string; all other data goes as base64.
 ///
 /// # Errors
 /// [`CodecError::Invalid`] and others for an envelope that breaks a rule ([`Envelope::check`]).

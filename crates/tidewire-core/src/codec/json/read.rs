@@ -14,7 +14,7 @@ use super::super::deviation::Departure;
 use super::super::error::CodecError;
 use super::super::names::Known;
 use super::super::parsed::{Origin, Parsed};
-use super::super::place::Place;
+use super::super::place::{Line, Place};
 use crate::cesql::Value;
 
 /// A byte order mark, which JSON does not have.
@@ -25,9 +25,24 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 pub(in super::super) struct Input<'a> {
     pub text: &'a [u8],
     pub shared: Option<&'a Bytes>,
+    /// A line before everything that is looked at.
+    line: Line,
 }
 
 impl<'a> Input<'a> {
+    pub(in super::super) fn new(text: &'a [u8], shared: Option<&'a Bytes>) -> Self {
+        Self { text, shared, line: Line::FIRST }
+    }
+
+    fn place(self, offset: usize) -> Place {
+        Place::in_text(self.text, self.line, offset)
+    }
+
+    /// The same input from where `part` of it begins.
+    pub(super) fn from(self, part: &[u8]) -> Self {
+        Self { line: self.line.at(self.text, self.offset(part)), ..self }
+    }
+
     fn offset(self, part: &[u8]) -> usize {
         (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
@@ -47,7 +62,7 @@ impl<'a> Input<'a> {
         };
         let text = std::str::from_utf8(text).map_err(|error| {
             let offset = self.offset(text) + error.valid_up_to();
-            CodecError::Malformed { place: Place::in_text(self.text, offset), expected: "UTF-8".into() }
+            CodecError::Malformed { place: self.place(offset), expected: "UTF-8".into() }
         })?;
         Ok((text, is_marked))
     }
@@ -62,13 +77,14 @@ impl<'a> Input<'a> {
             Category::Data => shape.to_owned(),
             _ => format!("JSON ({})", reason.split(" at line ").next().unwrap_or_default()),
         };
-        CodecError::Malformed { place: Place::in_text(self.text, offset), expected }
+        CodecError::Malformed { place: self.place(offset), expected }
     }
 }
 
 /// Reads one event, `part` of the input, without a look at the rules.
 pub(in super::super) fn parse<'a>(input: Input<'a>, part: &'a str) -> Result<Parsed<'a>, CodecError> {
-    let mut reader = Reader { parsed: Parsed::new(Origin::Text(input.text)), input, data: None, base64: None };
+    let mut reader =
+        Reader { parsed: Parsed::new(Origin::Text(input.text, input.line)), input, data: None, base64: None };
     let mut deserializer = serde_json::Deserializer::from_str(part);
     let read = Members(&mut reader).deserialize(&mut deserializer).and_then(|()| deserializer.end());
     read.map_err(|error| input.malformed(part, &error, "an object, which is one CloudEvent"))?;
@@ -103,8 +119,7 @@ impl<'a> Reader<'a> {
 
     fn payload(&mut self, slot: impl Fn(&mut Self) -> &mut Option<&'a str>, name: &str, raw: &'a str, at: usize) {
         if slot(self).replace(raw).is_some() {
-            let place = self.parsed.place(name, at);
-            self.parsed.faults.push(CodecError::Duplicate { attribute: name.to_owned(), place });
+            self.parsed.duplicate(name, at);
         }
     }
 

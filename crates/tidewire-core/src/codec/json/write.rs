@@ -14,7 +14,7 @@ pub fn write_trusted(envelope: &Envelope) -> Vec<u8> {
     written(envelope, true)
 }
 
-/// The same for whoever wants data as JSON wherever it is JSON: white space around it is lost.
+/// The same for whoever wants data as JSON wherever it is JSON, and text as text: white space around JSON is lost.
 pub(super) fn write_readable(envelope: &Envelope) -> Vec<u8> {
     written(envelope, false)
 }
@@ -33,6 +33,14 @@ struct Event<'a> {
 }
 
 impl Event<'_> {
+    /// The data as a string, for those who want to see text where there is text: what is written with `is_exact` is
+    /// cut apart by its reader, for which `data` is always JSON.
+    fn text(&self) -> Option<&str> {
+        let data = self.envelope.data.as_deref().filter(|_| !self.is_exact && !self.envelope.is_json())?;
+        let is_text = |text: &&str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+        std::str::from_utf8(data).ok().filter(is_text)
+    }
+
     /// The data as it may stand within JSON.
     fn raw(&self) -> Option<&RawValue> {
         let data = self.envelope.data.as_deref().filter(|_| self.envelope.is_json())?;
@@ -91,7 +99,10 @@ impl Serialize for Event<'_> {
         match (&envelope.data, self.raw()) {
             (None, _) => {}
             (Some(_), Some(raw)) => map.serialize_entry("data", raw)?,
-            (Some(data), None) => map.serialize_entry("data_base64", &base64::encode(data))?,
+            (Some(data), None) => match self.text() {
+                Some(text) => map.serialize_entry("data", text)?,
+                None => map.serialize_entry("data_base64", &base64::encode(data))?,
+            },
         }
         map.end()
     }

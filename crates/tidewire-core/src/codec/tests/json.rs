@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{Departure, Place, json};
+use crate::codec::{Departure, MAX_NOTED, Place, json};
 use crate::envelope::tests::sample;
 use crate::envelope::{Attribute, Envelope, EnvelopeError};
 
@@ -155,4 +155,36 @@ fn what_breaks_a_rule_is_not_written() {
     let opaque = String::from_utf8(envelope.to_json()).unwrap();
     assert!(opaque.contains("\"data_base64\":\"ew==\""), "{opaque}");
     assert!(matches!(Envelope::from_json(opaque.as_bytes()), Err(EnvelopeError::Invalid { .. })));
+}
+
+#[test]
+fn nobody_makes_a_reader_note_thousands_of_things() {
+    let many = |member: &str| {
+        let members: String = (0..10_000).map(|n| member.replace('#', &n.to_string())).collect();
+        GOOD.replacen('{', &format!("{{\n{members}"), 1)
+    };
+    for member in ["\"x#\":null,\n", "\"X#\":\"1\",\n", "\"x-#\":\"1\",\n", "\"id\":\"1\",\n", "\"n#\":{},\n"] {
+        let text = many(member);
+        let (parsed, faults) = json::survey(text.as_bytes()).unwrap();
+        assert!(parsed.deviations().len() <= MAX_NOTED && faults.len() <= MAX_NOTED, "{member}");
+        assert!(!faults.is_empty(), "{member}: too many deviations are no deviation any more");
+        assert!(json::read_slice(text.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn text_is_text_to_those_who_read_it_and_bytes_to_ourselves() {
+    let mut envelope = sample();
+    envelope.datacontenttype = Some("text/plain".into());
+    for (data, expected) in
+        [(&b"Gr\xc3\xb6\xc3\x9fe\n\""[..], r#""data":"Größe\n\"""#), (b"\0", r#""data_base64":"AA==""#)]
+    {
+        envelope.data = Some(Bytes::copy_from_slice(data));
+        let written = String::from_utf8(envelope.to_json()).unwrap();
+        assert!(written.contains(expected), "{written}");
+        assert_eq!(Envelope::from_json(written.as_bytes()).as_ref(), Ok(&envelope));
+        let exact = json::write_trusted(&envelope);
+        assert!(String::from_utf8_lossy(&exact).contains("data_base64"));
+        assert_eq!(Envelope::from_trusted_json(&exact).as_ref(), Ok(&envelope));
+    }
 }
