@@ -14,12 +14,13 @@ create table tidewire.receipt (
 -- Leases that must be held; marks that are not there yet; per document its new value, and the revision it must have (0: it
 -- is not there; null: any). Per stream its key (sorted), the version it must have (null: any), and how many events
 -- it gets. Per event the stream's number in `p_keys` from 1, its place among that stream's events from 1, and its columns.
--- Without events: who commits, and the number of the receipt.
+-- Without events: who commits, and the number of the receipt. `p_stays_open`: it is part of a transaction that may stay
+-- open, which gives no positions, leaves no receipt, and makes no streams (`lock_stream` does).
 --
 -- Answers the batch, and the position of its first event; without one if somebody else is giving positions. Without
 -- events: no batch, and the position after the last one.
 create function tidewire.commit_plain(
-  p_recorded timestamptz, p_session text, p_number bigint,
+  p_recorded timestamptz, p_session text, p_number bigint, p_stays_open boolean,
   p_leases text[], p_epochs bigint[],
   p_mark_consumer integer[], p_mark_id text[], p_mark_source text[],
   p_collection text[], p_document text[], p_revision bigint[], p_value bytea[],
@@ -55,7 +56,7 @@ begin
       from unnest(p_keys, p_expected) k (key, expected) join tidewire.stream s on s.key = k.key
       for update of s skip locked
     ) l;
-    if v_found < cardinality(p_keys) and v_expected then
+    if v_found < cardinality(p_keys) and v_expected and not p_stays_open then
       -- As `lock_streams` has them born.
       with born as materialized (
         select k.key, k.n from unnest(p_keys, p_expected) with ordinality k (key, expected, n)
@@ -112,6 +113,9 @@ begin
     end if;
   end if;
   if cardinality(p_keys) = 0 then
+    if p_stays_open then
+      return;
+    end if;
     insert into tidewire.receipt as r (session, number) values (p_session, p_number)
     on conflict (session) do update set number = excluded.number, at = excluded.at;
     select h.last_position + 1 into first_position from tidewire.head h where h.one;
@@ -132,8 +136,10 @@ begin
     correlation, attributes, data, n)
   join raised r on r.n = e.stream;
   -- As `seal` does it: last, and in statements that begin after the lock was got.
-  select h.last_position into v_last from tidewire.head h where h.one for update skip locked;
-  if not found then
+  if not p_stays_open then
+    select h.last_position into v_last from tidewire.head h where h.one for update skip locked;
+  end if;
+  if v_last is null then
     insert into tidewire.batch (id, count) values (commit_plain.batch, cardinality(p_id));
     return;
   end if;
@@ -153,4 +159,34 @@ begin
   values (commit_plain.batch, commit_plain.first_position, cardinality(p_id));
 end $$;
 
-revoke all on function tidewire.commit_plain from public;
+-- The same as part of the transaction that is open, within one round trip. Not done, and nothing written, where it is not
+-- plain, where anything fails, and where the transaction is none or cannot be used: who calls finds out why the long way.
+-- A statement that is a transaction of its own begins when that does.
+create function tidewire.join_plain(
+  p_log_id text, p_leases text[], p_epochs bigint[],
+  p_mark_consumer integer[], p_mark_id text[], p_mark_source text[],
+  p_collection text[], p_document text[], p_revision bigint[], p_value bytea[],
+  p_keys text[], p_expected bigint[], p_added bigint[], p_stream integer[], p_place bigint[], p_bucket smallint[],
+  p_id text[], p_source text[], p_name text[], p_type_version integer[], p_time timestamptz[], p_time_nanos smallint[],
+  p_correlation text[], p_attributes text[], p_data bytea[],
+  out done boolean, out batch bigint
+)
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+#variable_conflict use_column
+begin
+  done := false;
+  if current_setting('transaction_isolation') = 'read committed' and statement_timestamp() > transaction_timestamp()
+    and exists (select from tidewire.meta m where m.name = 'log_id' and m.value = p_log_id) then
+    begin
+      select c.batch into batch from tidewire.commit_plain(clock_timestamp(), null, 0, true, p_leases, p_epochs,
+        p_mark_consumer, p_mark_id, p_mark_source, p_collection, p_document, p_revision, p_value, p_keys, p_expected,
+        p_added, p_stream, p_place, p_bucket, p_id, p_source, p_name, p_type_version, p_time, p_time_nanos, p_correlation,
+        p_attributes, p_data) c;
+      done := true;
+    exception when query_canceled or others then
+      done := false;
+    end;
+  end if;
+end $$;
+
+revoke all on function tidewire.commit_plain, tidewire.join_plain from public;

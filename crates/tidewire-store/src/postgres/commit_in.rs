@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::codec::{Cells, check_texts};
 use super::error::{Failure, classify, classify_write, closed, state};
 use super::lookup::{self, Found, consumers_of};
+use super::plain::Plain;
 use super::sequencer::Request;
 use super::store::PostgresStore;
 use super::transaction::{Decided, How, decide};
@@ -76,6 +77,12 @@ impl PostgresStore {
         }
         let prepared = Prepared::<Cells>::new(commit)?;
         self.consumers.ensure(&self.work, consumers_of(&prepared)).await.map_err(classify_write)?;
+        // In one round trip, where nothing speaks against it.
+        if let Some(plain) = Plain::of(&[&prepared], &self.consumers)
+            && let Some(batch) = plain.join(connection, &self.log_id).await.map_err(|error| refused(error.into()))?
+        {
+            return Ok(Joined::Applied(Ticket(batch)));
+        }
         match self.attempt(connection, &prepared, false).await {
             Err(Failure::Duplicate(_)) => self.attempt(connection, &prepared, true).await,
             other => other,

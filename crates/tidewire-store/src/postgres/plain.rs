@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgConnection;
-use sqlx::{Row, query};
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Postgres, Row, query};
 use tidewire_core::failpoint::{Asked, reach};
 use tidewire_core::{Append, Commit, Committed, Envelope, Expect, ExpectDocument, Key, Position, StoreError};
 
@@ -20,10 +20,19 @@ use super::connect::Session;
 use super::consumers::Consumers;
 use super::error::{Failure, is_lost, state};
 use super::transaction::{Answer, Done, Place, Token, Trace};
+use super::write::Batch;
 use crate::group::{Pair, Prepared};
 
 /// What `tidewire.commit_plain` says where it does not apply.
 const NOT_PLAIN: &str = "TW900";
+
+/// The values of a group are the first of both.
+const COMMIT: &str = "select batch, first_position from tidewire.commit_plain($25, $26, $27, false, $1, $2, $3, $4, $5, \
+     $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+const JOIN: &str = "select done, batch from tidewire.join_plain($25, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+     $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)";
+
+type Statement<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// A stream of the group.
 struct Stream {
@@ -170,6 +179,27 @@ impl<'a> Plain<'a> {
         session: &Session,
         recorded: DateTime<Utc>,
     ) -> Result<(Option<i64>, Option<u64>), sqlx::Error> {
+        let row = self.bound(query(COMMIT)).bind(recorded).bind(session.name()).bind(session.receipt);
+        let row = row.fetch_one(connection).await?;
+        let first: Option<i64> = row.try_get(1)?;
+        Ok((row.try_get(0)?, first.map(i64::unsigned_abs)))
+    }
+
+    /// Writes it as a part of the transaction that is open; what that came to is for the caller's commit to decide. Answers
+    /// the batch, if there are events; nothing at all where it is not plain, or anything speaks against it.
+    pub(super) async fn join(
+        &self,
+        connection: &mut PgConnection,
+        log_id: &str,
+    ) -> Result<Option<Option<Batch>>, sqlx::Error> {
+        let row = self.bound(query(JOIN)).bind(log_id).fetch_one(connection).await?;
+        let (done, id): (bool, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let count = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
+        Ok(done.then_some(id.map(|id| Batch { id, count })))
+    }
+
+    /// A statement with everything but its last values.
+    fn bound<'q>(&'q self, query: Statement<'q>) -> Statement<'q> {
         // In the order in which everybody locks them.
         let mut streams: Vec<(&str, &Stream)> = self.streams.iter().map(|(key, s)| (key.as_str(), s)).collect();
         streams.sort_unstable_by_key(|(key, _)| *key);
@@ -177,40 +207,30 @@ impl<'a> Plain<'a> {
         let mut marks: Vec<_> = self.marks.iter().collect();
         marks.sort_unstable();
         let (documents, events) = (&self.documents, &self.events);
-        let row = query(
-            "select batch, first_position from tidewire.commit_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-             $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)",
-        )
-        .bind(recorded)
-        .bind(session.name())
-        .bind(session.receipt)
-        .bind(self.leases.keys().copied().collect::<Vec<_>>())
-        .bind(self.leases.values().map(|epoch| signed(*epoch)).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(consumer, ..)| *consumer as i32).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(_, id, _)| *id).collect::<Vec<_>>())
-        .bind(marks.iter().map(|(.., source)| *source).collect::<Vec<_>>())
-        .bind(documents.keys().map(|at| at.0).collect::<Vec<_>>())
-        .bind(documents.keys().map(|at| at.1).collect::<Vec<_>>())
-        .bind(documents.values().map(|(expected, _)| expected.map(signed)).collect::<Vec<_>>())
-        .bind(documents.values().map(|(_, value)| &value[..]).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(key, _)| *key).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(_, stream)| stream.expected.map(signed)).collect::<Vec<_>>())
-        .bind(streams.iter().map(|(_, stream)| signed(stream.added)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| numbers.get(event.key.as_str()).copied()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| signed(event.place)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| i16::from(event.bucket)).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.encoded.id.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.envelope.source.as_str()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.envelope.ty.name()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| i32::from(event.envelope.ty.version())).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.encoded.time).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.encoded.time_nanos).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.envelope.correlationid.as_deref()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.encoded.attributes.as_deref()).collect::<Vec<_>>())
-        .bind(events.iter().map(|event| event.envelope.data.as_deref()).collect::<Vec<Option<&[u8]>>>())
-        .fetch_one(connection)
-        .await?;
-        let first: Option<i64> = row.try_get(1)?;
-        Ok((row.try_get(0)?, first.map(i64::unsigned_abs)))
+        query
+            .bind(self.leases.keys().copied().collect::<Vec<_>>())
+            .bind(self.leases.values().map(|epoch| signed(*epoch)).collect::<Vec<_>>())
+            .bind(marks.iter().map(|(consumer, ..)| *consumer as i32).collect::<Vec<_>>())
+            .bind(marks.iter().map(|(_, id, _)| *id).collect::<Vec<_>>())
+            .bind(marks.iter().map(|(.., source)| *source).collect::<Vec<_>>())
+            .bind(documents.keys().map(|at| at.0).collect::<Vec<_>>())
+            .bind(documents.keys().map(|at| at.1).collect::<Vec<_>>())
+            .bind(documents.values().map(|(expected, _)| expected.map(signed)).collect::<Vec<_>>())
+            .bind(documents.values().map(|(_, value)| &value[..]).collect::<Vec<_>>())
+            .bind(streams.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+            .bind(streams.iter().map(|(_, stream)| stream.expected.map(signed)).collect::<Vec<_>>())
+            .bind(streams.iter().map(|(_, stream)| signed(stream.added)).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| numbers.get(event.key.as_str()).copied()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| signed(event.place)).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| i16::from(event.bucket)).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.encoded.id.as_str()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.envelope.source.as_str()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.envelope.ty.name()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| i32::from(event.envelope.ty.version())).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.encoded.time).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.encoded.time_nanos).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.envelope.correlationid.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.encoded.attributes.as_deref()).collect::<Vec<_>>())
+            .bind(events.iter().map(|event| event.envelope.data.as_deref()).collect::<Vec<Option<&[u8]>>>())
     }
 }
