@@ -87,7 +87,11 @@ impl Posting {
         let done = Arc::new(AtomicU64::new(0));
         let mut tasks = Vec::with_capacity(CONNECTIONS);
         for n in 0..CONNECTIONS {
-            let client = Client { sender: connect(address).await?, random: Random::new(self.seed + n as u64), batch: self.batch };
+            let client = Client {
+                sender: connect(address).await?,
+                random: Random::new(self.seed + n as u64),
+                batch: self.batch,
+            };
             tasks.push(tokio::spawn(client.run(stop.clone(), done.clone())));
         }
         tokio::time::sleep(self.timing.settle).await;
@@ -128,7 +132,9 @@ async fn sink() -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
             let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
                 request.into_body().collect().await?;
                 let answer = Response::builder().status(202).header("content-type", "application/json");
-                let body = Full::new(Bytes::from_static(br#"{"ids":["0198c2f0-0000-7000-8000-000000000000"],"duplicates":0}"#));
+                let body = Full::new(Bytes::from_static(
+                    br#"{"ids":["0198c2f0-0000-7000-8000-000000000000"],"duplicates":0}"#,
+                ));
                 Ok::<_, hyper::Error>(answer.body(body).unwrap_or_default())
             });
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -180,7 +186,8 @@ impl Client {
     /// An event of which the data is as long as an order.
     fn event(&mut self) -> Value {
         let user = self.random.below(KEYS).to_string();
-        let mut data = json!({ "user_id": user, "action": "page.viewed", "object": "/pricing", "metadata": { "note": "" } });
+        let mut data =
+            json!({ "user_id": user, "action": "page.viewed", "object": "/pricing", "metadata": { "note": "" } });
         let missing = PAYLOAD_BYTES.saturating_sub(data.to_string().len());
         data["metadata"]["note"] = "x".repeat(missing).into();
         json!({

@@ -83,7 +83,9 @@ impl Body {
                 digits.chunks(2).map(byte).collect()
             }
             Self::Event(change) => changed(name, change).to_string().into_bytes(),
-            Self::Made { before, piece, times, after } => format!("{before}{}{after}", piece.repeat(*times)).into_bytes(),
+            Self::Made { before, piece, times, after } => {
+                format!("{before}{}{after}", piece.repeat(*times)).into_bytes()
+            }
             Self::Batch { events, at, change } => {
                 let one = |n: usize| changed(&format!("{name}-{n}"), if n == *at { change } else { &Value::Null });
                 json!((0..*events).map(one).collect::<Vec<_>>()).to_string().into_bytes()

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The memory that a process holds, in KiB.
 fn resident(data: &std::path::Path) -> u64 {
-    let run: serde_json::Value = serde_json::from_slice(&std::fs::read(data.join("run.json")).expect("published"))
-        .expect("JSON");
+    let run: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data.join("run.json")).expect("published")).expect("JSON");
     let status = std::fs::read_to_string(format!("/proc/{}/status", run["pid"])).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")

@@ -12,7 +12,8 @@ use crate::house::top;
 use crate::support::process::Instance;
 
 const REQUIREMENTS: &str = include_str!("requirements.txt");
-const VALIDATE: &str = "import json, sys; from openapi_spec_validator import validate; validate(json.load(open(sys.argv[1])))";
+const VALIDATE: &str =
+    "import json, sys; from openapi_spec_validator import validate; validate(json.load(open(sys.argv[1])))";
 /// Requests per operation and phase: a minute or so for all.
 const EXAMPLES: &str = "8";
 /// Where its random choices come from: the same requests every time.
@@ -58,7 +59,8 @@ async fn seed(instance: &Instance) {
         }
     };
     for (id, name) in [("7", "Grace"), ("42", "Ada"), ("ada", "Ada Lovelace")] {
-        ask(reqwest::Method::POST, "/v1/users", "application/json", json!({ "id": id, "name": name }).to_string()).await;
+        ask(reqwest::Method::POST, "/v1/users", "application/json", json!({ "id": id, "name": name }).to_string())
+            .await;
     }
     ask(reqwest::Method::PUT, "/v1/users/7/following/42", "application/json", String::new()).await;
     let tracked = json!({ "user": "42", "action": "page.viewed", "object": "/pricing" });
@@ -104,7 +106,8 @@ async fn schemathesis_finds_nothing_to_object_to() {
     let (begun, command) = (Instant::now(), schemathesis(&python, dir.path(), &instance.url, &key));
     let ran = tokio::task::spawn_blocking(move || run(command));
     let said = tokio::time::timeout(Duration::from_secs(400), ran).await.expect("in time").expect("no objection");
-    let summary: Vec<&str> = said.lines().filter(|line| line.contains("generated") || line.contains("Tested")).collect();
+    let summary: Vec<&str> =
+        said.lines().filter(|line| line.contains("generated") || line.contains("Tested")).collect();
     println!("{} in {:.0} s", summary.join(", "), begun.elapsed().as_secs_f64());
     assert!(!instance.log().contains("panic"), "{}", instance.log());
     assert_eq!(instance.get("/readyz").await["status"], "ready");

@@ -13,11 +13,15 @@ pub(crate) fn docs() -> Vec<RouteDoc> {
     }));
     let counted = [("hour", shape::time()), ("type", shape::text()), ("count", shape::count())];
     vec![
-        RouteDoc::post("/v1/track", "track", "Records what a user did: one activity, or several of which all are taken or none.")
-            .body(shape::either([tracked(), many]).example(json!({
-                "user": "42", "action": "page.viewed", "object": "/pricing", "metadata": { "referrer": "newsletter" },
-            })))
-            .answer(202, "They are in the log.", shape::object([("ids", shape::list(shape::text()))])),
+        RouteDoc::post(
+            "/v1/track",
+            "track",
+            "Records what a user did: one activity, or several of which all are taken or none.",
+        )
+        .body(shape::either([tracked(), many]).example(json!({
+            "user": "42", "action": "page.viewed", "object": "/pricing", "metadata": { "referrer": "newsletter" },
+        })))
+        .answer(202, "They are in the log.", shape::object([("ids", shape::list(shape::text()))])),
         RouteDoc::get("/v1/users/{id}/activity", "listActivity", "What a user did, newest first.")
             .path("id", user_id(), "The user.")
             .paged(shape::object([
@@ -53,7 +57,11 @@ fn tracked() -> Shape {
     let object = json!({ "anyOf": [{ "type": "string", "maxLength": limits::OBJECT }, { "type": "null" }] });
     shape::object([
         ("user", user_id()),
-        ("action", shape::text_up_to(limits::ACTION).pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?")),
+        (
+            "action",
+            shape::text_up_to(limits::ACTION)
+                .pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?"),
+        ),
         ("object?", Shape::of(object)),
         ("metadata?", Shape::of(metadata)),
     ])

@@ -74,6 +74,11 @@ pub(crate) fn schemas() -> Vec<RouteDoc> {
             "The types.",
             shape::object([("items", shape::list(line))]),
         ),
+        RouteDoc::get("/asyncapi.json", "asyncapi", "Every type and who reads it, as AsyncAPI.").answer(
+            200,
+            "AsyncAPI 3.",
+            shape::map(shape::any()),
+        ),
         RouteDoc::get("/schemas/{name}/{version}", "showSchema", "One schema. It never changes.")
             .path("name", shape::text().example(json!("user.followed")), "The type, without its version.")
             .path("version", shape::text().example(json!("v1.json")), "`v`, the version, `.json`.")
@@ -85,8 +90,11 @@ pub(crate) fn schemas() -> Vec<RouteDoc> {
 pub(crate) fn operations() -> Vec<RouteDoc> {
     vec![
         RouteDoc::get("/v1/status", "status", "How everything is doing.").answer(200, "The status.", status()),
-        RouteDoc::get("/v1/doctor", "examine", "What is wrong with the installation, and what to do about it.")
-            .answer(200, "What was found, the worst first.", report()),
+        RouteDoc::get("/v1/doctor", "examine", "What is wrong with the installation, and what to do about it.").answer(
+            200,
+            "What was found, the worst first.",
+            report(),
+        ),
         RouteDoc::get("/v1/consumers", "listConsumers", "Every consumer of this build, in numbers.").answer(
             200,
             "All of them.",

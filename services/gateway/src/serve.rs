@@ -45,8 +45,14 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, shut
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     while let Some((stream, place)) = next(&listener, &places, &shutdown).await {
-        let connection =
-            begun(stream, builder.clone(), router.clone(), options.header_timeout, graceful.watcher(), shutdown.clone());
+        let connection = begun(
+            stream,
+            builder.clone(),
+            router.clone(),
+            options.header_timeout,
+            graceful.watcher(),
+            shutdown.clone(),
+        );
         connections.spawn(async move {
             connection.await;
             drop(place);

@@ -13,7 +13,12 @@ pub(crate) fn docs() -> Vec<RouteDoc> {
         RouteDoc::get("/v1/users/{id}/notifications/stream", "streamNotifications", "Notifications as they come.")
             .path("id", inbox(), "Whose.")
             .header("Last-Event-ID", shape::count(), "The number of the last one seen; the stream goes on after it.")
-            .answer_as(200, "text/event-stream", "Server-sent events; `id` is the number, `data` the notification.", shape::text()),
+            .answer_as(
+                200,
+                "text/event-stream",
+                "Server-sent events; `id` is the number, `data` the notification.",
+                shape::text(),
+            ),
         RouteDoc::post("/v1/users/{id}/notifications/{n}/read", "readNotification", "Marks a notification as read.")
             .path("id", inbox(), "Whose.")
             .path("n", shape::count(), "Its number.")
@@ -21,10 +26,14 @@ pub(crate) fn docs() -> Vec<RouteDoc> {
         RouteDoc::get("/v1/users/{id}/preferences", "showPreferences", "What somebody wants to be told, and how.")
             .path("id", inbox(), "Who.")
             .answer(200, "The preferences, every kind written out.", preferences()),
-        RouteDoc::put("/v1/users/{id}/preferences", "setPreferences", "Replaces the preferences; what is left out is as by default.")
-            .path("id", inbox(), "Who.")
-            .body(preferences().closed().example(json!({ "email": { "user.followed": false }, "muted": [] })))
-            .answer(200, "The preferences, every kind written out.", preferences()),
+        RouteDoc::put(
+            "/v1/users/{id}/preferences",
+            "setPreferences",
+            "Replaces the preferences; what is left out is as by default.",
+        )
+        .path("id", inbox(), "Who.")
+        .body(preferences().closed().example(json!({ "email": { "user.followed": false }, "muted": [] })))
+        .answer(200, "The preferences, every kind written out.", preferences()),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use events::limits;
 use serde_json::json;
-use tidewire::http::shape::{self, Shape};
 use tidewire::http::RouteDoc;
+use tidewire::http::shape::{self, Shape};
 
 pub(crate) fn docs() -> Vec<RouteDoc> {
     vec![
@@ -25,11 +25,15 @@ pub(crate) fn docs() -> Vec<RouteDoc> {
             .problem(400, "user.follows_itself")
             .problem(404, "user.not_found")
             .problem(409, "user.too_many_followers"),
-        RouteDoc::delete("/v1/users/{id}/following/{other}", "unfollowUser", "Has a user no longer follow another one.")
-            .path("id", user_id(), "Who follows.")
-            .path("other", user_id(), "Who is followed.")
-            .no_content(204, "Does not follow, whether or not it was so before.")
-            .problem(404, "user.not_found"),
+        RouteDoc::delete(
+            "/v1/users/{id}/following/{other}",
+            "unfollowUser",
+            "Has a user no longer follow another one.",
+        )
+        .path("id", user_id(), "Who follows.")
+        .path("other", user_id(), "Who is followed.")
+        .no_content(204, "Does not follow, whether or not it was so before.")
+        .problem(404, "user.not_found"),
         RouteDoc::get("/v1/users/{id}/followers", "listFollowers", "Who follows a user, by id.")
             .path("id", user_id(), "The user.")
             .paged(person()),
@@ -50,7 +54,11 @@ fn registration() -> Shape {
     shape::object([
         ("id?", shape::nullable(user_id()).described("Drawn when absent.")),
         // Not only white space, no control characters.
-        ("name", shape::text_up_to(limits::NAME).pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?")),
+        (
+            "name",
+            shape::text_up_to(limits::NAME)
+                .pattern(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?"),
+        ),
         ("email?", shape::nullable(shape::Shape::of(json!({ "type": "string", "format": "email", "maxLength": 254 })))),
     ])
     .closed()

@@ -11,16 +11,20 @@ use crate::index::{MAX_QUERY_CHARS, MAX_REACH};
 /// What the routes of documents take and answer.
 pub fn docs() -> Vec<RouteDoc> {
     vec![
-        RouteDoc::post("/v1/documents", "submitDocument", "Takes a document in; the saga that ingests it goes on by itself.")
-            .query("workspace", workspace().default(json!("default")), "Where it belongs.")
-            .query("title", printable(MAX_TITLE), "Its title, if it has none of its own.")
-            .query("filename", printable(MAX_FILENAME), "The name of its file.")
-            .body_as("application/octet-stream", shape::bytes().described("The document, with its own media type."))
-            .body_as("text/plain", text().example(json!("Tide tables for Hamburg")))
-            .body_as("multipart/form-data", form())
-            .answer(202, "Taken.", shape::object([("document", shape::uuid()), ("saga", shape::uuid())]))
-            .with_header("Location", "Where the document is.")
-            .problem(503, "objects.unavailable"),
+        RouteDoc::post(
+            "/v1/documents",
+            "submitDocument",
+            "Takes a document in; the saga that ingests it goes on by itself.",
+        )
+        .query("workspace", workspace().default(json!("default")), "Where it belongs.")
+        .query("title", printable(MAX_TITLE), "Its title, if it has none of its own.")
+        .query("filename", printable(MAX_FILENAME), "The name of its file.")
+        .body_as("application/octet-stream", shape::bytes().described("The document, with its own media type."))
+        .body_as("text/plain", text().example(json!("Tide tables for Hamburg")))
+        .body_as("multipart/form-data", form())
+        .answer(202, "Taken.", shape::object([("document", shape::uuid()), ("saga", shape::uuid())]))
+        .with_header("Location", "Where the document is.")
+        .problem(503, "objects.unavailable"),
         RouteDoc::get("/v1/documents", "listDocuments", "The documents of a workspace, newest first.")
             .query_required("workspace", workspace(), "Which workspace.")
             .paged(shape::object([
@@ -32,8 +36,11 @@ pub fn docs() -> Vec<RouteDoc> {
                 ("submitted", shape::time()),
                 ("code?", shape::text()),
             ])),
-        RouteDoc::get("/v1/documents/{id}", "showDocument", "Where a document stands. Never behind.")
-            .answer(200, "The document.", document()),
+        RouteDoc::get("/v1/documents/{id}", "showDocument", "Where a document stands. Never behind.").answer(
+            200,
+            "The document.",
+            document(),
+        ),
         RouteDoc::get("/v1/documents/{id}/text", "readDocumentText", "The text that was found in a document.")
             .answer_as(200, "text/plain; charset=utf-8", "The text.", shape::text()),
         RouteDoc::get("/v1/search", "search", "Documents whose text or title has the words, best first.")
@@ -71,7 +78,11 @@ fn text() -> Shape {
 }
 
 fn form() -> Shape {
-    shape::object([("file", shape::bytes()), ("title?", shape::any().described("A text; everything in a form is one."))]).closed()
+    shape::object([
+        ("file", shape::bytes()),
+        ("title?", shape::any().described("A text; everything in a form is one.")),
+    ])
+    .closed()
 }
 
 fn status() -> Shape {

@@ -44,11 +44,16 @@ pub async fn any_key(
         let page = store.list(&query).await?;
         let Some(last) = page.last() else { return Ok(false) };
         query.after = Some(last.id.clone());
-        let is_good = |key: ApiKey| key.revoked.is_none() && key.of.expires.is_none_or(|expires| expires > now);
-        if page.iter().filter_map(|document| serde_json::from_slice(&document.value).ok()).any(is_good) {
+        let mut keys = page.iter().filter_map(|document| serde_json::from_slice(&document.value).ok());
+        if keys.any(|key: ApiKey| is_good(&key, now)) {
             return Ok(true);
         }
     }
+}
+
+/// Whether a key lets somebody in.
+pub(super) fn is_good(key: &ApiKey, now: tidewire::chrono::DateTime<tidewire::chrono::Utc>) -> bool {
+    key.revoked.is_none() && key.of.expires.is_none_or(|expires| expires > now)
 }
 
 async fn keep(ports: &Ports, key: &ApiKey, expect: ExpectDocument) -> Result<(), Problem> {

@@ -7,6 +7,7 @@
 mod docs;
 mod issuer;
 mod keys;
+mod owners;
 mod rules;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -20,7 +21,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tidewire::http::{Principal, Problem};
-use tidewire::identity::{ApiKey, Caller, IdentityError};
+use tidewire::identity::{ApiKey, Caller, IdentityError, Operation};
 use tidewire::{Ports, StoreError};
 
 use crate::layers::Rates;
@@ -28,6 +29,8 @@ use crate::options::Options;
 pub(crate) use docs::docs;
 use issuer::Issuer;
 pub(crate) use keys::routes;
+pub(crate) use owners::Owned;
+use owners::Owners;
 pub(crate) use rules::{Need, need};
 
 pub use keys::any_key;
@@ -46,6 +49,7 @@ pub(crate) struct Guard {
     is_closed: bool,
     issuer: Option<Arc<Issuer>>,
     rates: Rates,
+    owners: Arc<Owners>,
     read: Arc<Mutex<HashMap<String, (Instant, ApiKey)>>>,
 }
 
@@ -56,6 +60,7 @@ impl Guard {
             is_closed: options.authenticate,
             issuer: options.tokens.clone().map(|tokens| Arc::new(Issuer::new(tokens))),
             rates,
+            owners: Arc::new(Owners::new(ports)),
             read: Arc::default(),
         }
     }
@@ -138,6 +143,12 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         && !caller.scopes.allow_some(operation)
     {
         return forbidden(operation.name()).into_response();
+    }
+    if need == Need::Scope(Operation::Emit) && caller.source.is_none() && caller != Caller::local() {
+        match guard.owners.owned().await {
+            Ok(owned) => drop(request.extensions_mut().insert(owned)),
+            Err(error) => return Problem::from(error).into_response(),
+        }
     }
     // Idempotency keys of one are nothing to another.
     request.extensions_mut().insert(Principal(caller.name.as_str().into()));

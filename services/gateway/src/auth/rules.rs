@@ -30,7 +30,7 @@ pub(crate) fn need(method: &Method, path: &str) -> Need {
         ("v1", "events") => Operation::Emit,
         ("v1", "keys") => Operation::Keys,
         ("v1", "subscriptions") => Operation::Subscribe,
-        ("v1", "users" | "documents" | "search" | "stats" | "track") => match is_read {
+        ("v1", "users" | "collections" | "documents" | "search" | "stats" | "track") => match is_read {
             true => Operation::Read,
             false => Operation::Write,
         },

@@ -23,6 +23,7 @@ pub(crate) const ROUTES: &[(&str, &str, Option<Operation>)] = &[
     ("GET", "/console", None),
     ("GET", "/console/", None),
     ("GET", "/console/{file}", None),
+    ("GET", "/v1/collections/{collection}", Some(Operation::Read)),
     ("GET", "/metrics", Some(Operation::Observe)),
     ("GET", "/v1/events", Some(Operation::Events)),
     ("POST", "/v1/events", Some(Operation::Emit)),
@@ -272,4 +273,48 @@ async fn nobody_emits_or_hands_out_more_than_he_may() {
     for bad in [json!({"name": "n"}), json!({"name": "", "scopes": "read"}), json!({"name": "n", "scopes": "reed"})] {
         assert_eq!(house.inside("POST", "/v1/keys", &bad).await.problem().0, 400, "{bad}");
     }
+}
+
+/// Also not by those who have no source of their own, and in none of the three modes.
+#[tokio::test]
+async fn a_source_is_its_owners_in_every_mode() {
+    let house = House::with(closed(), |_| axum::Router::new()).await;
+    let mut keys = Vec::new();
+    for (name, source) in [("owner", Some("/social")), ("other", Some("/billing")), ("nobody's", None)] {
+        let wanted = json!({"name": name, "scopes": "emit", "source": source});
+        let made = house.inside("POST", "/v1/keys", &wanted).await.json();
+        keys.push(format!("Bearer {}", made["key"].as_str().unwrap()));
+    }
+    let followed = json!({"follower_id": "7", "followed_id": "42"});
+    let event = |id: &str, source: &str| json!({"specversion": "1.0", "id": id, "source": source, "type": "user.followed.v1", "data": followed});
+    let refused = (403, "auth.source".to_owned());
+    for (n, key) in keys.iter().enumerate() {
+        let id = format!("e{n}");
+        let expected = if n == 0 { (202, String::new()) } else { refused.clone() };
+        let auth = ("authorization", key.as_str());
+        let headers = [auth, ("content-type", "application/cloudevents+json")];
+        let answer = house.post("/v1/events", &headers, &event(&id, "/social").to_string()).await;
+        assert_eq!(answer.problem(), expected, "structured, {n}");
+        let id = format!("b{n}");
+        let binary = [
+            auth,
+            ("content-type", "application/json"),
+            ("ce-specversion", "1.0"),
+            ("ce-type", "user.followed.v1"),
+            ("ce-source", "/social"),
+            ("ce-id", id.as_str()),
+        ];
+        let answer = house.post("/v1/events", &binary, &followed.to_string()).await;
+        assert_eq!(answer.problem(), expected, "binary, {n}");
+        let headers = [auth, ("content-type", "application/cloudevents-batch+json")];
+        let batch = json!([event(&format!("m{n}"), "/social")]).to_string();
+        let answer = house.post("/v1/events", &headers, &batch).await;
+        match n {
+            0 => assert_eq!(answer.status, 202),
+            _ => assert_eq!(answer.json()["errors"][0]["code"], "auth.source", "batched, {n}"),
+        }
+    }
+    let headers = [("authorization", keys[2].as_str()), ("content-type", "application/cloudevents+json")];
+    let free = house.post("/v1/events", &headers, &event("f", "/nobody/yet").to_string()).await;
+    assert_eq!(free.status, 202, "what belongs to nobody is anybody's");
 }

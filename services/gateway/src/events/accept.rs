@@ -12,7 +12,7 @@ use tidewire::identity::{Caller, Operation};
 use tidewire::store::{Conflict, Selection};
 use tidewire::{Append, Commit, Committed, DocumentWrite, Envelope, Expect, Key, Mark, Position, Seen, StoreError};
 
-use crate::auth;
+use crate::auth::{self, Owned};
 
 use super::check::is_traceparent;
 use super::parse::{Came, Content, Defaults, parse};
@@ -34,13 +34,13 @@ pub(super) async fn accept(
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let caller = auth::caller(request.extensions());
+    let emitter = Emitter { caller: auth::caller(request.extensions()), owned: request.extensions().get().cloned() };
     let body = read_body(request, &()).await?;
     let defaults = Defaults { now: events.ports.clock.now(), traceparent: traceparent(&headers) };
     let envelopes = match parse(&headers, body, &defaults)? {
-        Content::One(came) => vec![events.admit(*came, &defaults, &caller)?],
+        Content::One(came) => vec![events.admit(*came, &defaults, &emitter)?],
         Content::Batch(batch) => {
-            let admitted = batch.into_iter().map(|came| events.admit(came, &defaults, &caller)).collect();
+            let admitted = batch.into_iter().map(|came| events.admit(came, &defaults, &emitter)).collect();
             whole_batch(admitted)?
         }
     };
@@ -98,10 +98,10 @@ fn entry(index: usize, problem: &Problem) -> Value {
 }
 
 impl Events {
-    fn admit(&self, came: Result<Came, Problem>, defaults: &Defaults, caller: &Caller) -> Result<Envelope, Problem> {
+    fn admit(&self, came: Result<Came, Problem>, defaults: &Defaults, emitter: &Emitter) -> Result<Envelope, Problem> {
         let max_bytes = self.ports.broker.features().max_event_bytes;
         let envelope = self.contracts.admit(came?, defaults.now, max_bytes)?;
-        may_emit(caller, &envelope)?;
+        emitter.may_emit(&envelope)?;
         Ok(envelope)
     }
 
@@ -153,19 +153,30 @@ impl Events {
     }
 }
 
-/// Its type must be among what the caller may emit, and its source his own: who could write another's source could
-/// also make another's events pass for duplicates.
-fn may_emit(caller: &Caller, envelope: &Envelope) -> Result<(), Problem> {
-    let name = envelope.ty.name();
-    if !caller.scopes.allow(Operation::Emit, Some(name)) {
-        return Err(auth::forbidden(&format!("emit:{name}")));
-    }
-    match &caller.source {
-        Some(own) if *own != envelope.source => {
-            let detail = format!("these credentials emit as `{own}`, the event says `{}`", envelope.source);
-            Err(Problem::new(StatusCode::FORBIDDEN, "auth.source", detail))
+/// Who emits.
+struct Emitter {
+    caller: Caller,
+    /// The sources of others, where the caller has none of his own.
+    owned: Option<Owned>,
+}
+
+impl Emitter {
+    /// Its type must be among what the caller may emit, and its source his own, or at least nobody else's: who could
+    /// write another's source could also make another's events pass for duplicates.
+    fn may_emit(&self, envelope: &Envelope) -> Result<(), Problem> {
+        let name = envelope.ty.name();
+        if !self.caller.scopes.allow(Operation::Emit, Some(name)) {
+            return Err(auth::forbidden(&format!("emit:{name}")));
         }
-        _ => Ok(()),
+        let source = &envelope.source;
+        let detail = match (&self.caller.source, &self.owned) {
+            (Some(own), _) if own != source => format!("these credentials emit as `{own}`, the event says `{source}`"),
+            (None, Some(Owned(owned))) if owned.contains(source) => {
+                format!("`{source}` belongs to somebody; emit with credentials that were made for it")
+            }
+            _ => return Ok(()),
+        };
+        Err(Problem::new(StatusCode::FORBIDDEN, "auth.source", detail))
     }
 }
 
