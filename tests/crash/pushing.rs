@@ -26,11 +26,11 @@ async fn post(instance: &Instance, path: &str, body: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_it_delivers_it_loses_nothing_and_keeps_the_order_of_every_key() {
     const USERS: usize = 60;
-    let endpoint = Endpoint::start(|_| Reply::status(204).after(Duration::from_millis(15))).await;
+    let endpoint = Endpoint::start(|_| Reply::status(204).after(Duration::from_millis(100))).await;
     let dir = TempDir::new().expect("a folder");
     let data = dir.path().join("data");
     let mut instance = Instance::up(&data, &ALLOWED).await.expect("it starts");
-    let wanted = json!({"id": "killed", "sink": endpoint.url, "types": ["user.*"], "config": {"concurrency": 4}});
+    let wanted = json!({"id": "killed", "sink": endpoint.url, "types": ["user.*"], "config": {"concurrency": 2}});
     let made = post(&instance, "/v1/subscriptions", &wanted).await;
     assert!(made["secret"].as_str().is_some_and(|secret| secret.starts_with("whsec_")), "{made}");
     for n in 0..USERS {

@@ -15,6 +15,8 @@ use reqwest::{Client, Response, Url};
 
 /// The longest URL that is called, in bytes.
 pub const MAX_URL_BYTES: usize = 2_048;
+/// The longest wait for a name to be resolved.
+const RESOLVE: Duration = Duration::from_secs(5);
 /// Idle connections kept per client: as many as requests run at once at most endpoints.
 const MAX_IDLE: usize = 16;
 /// How long an idle connection is kept: shorter than most servers keep theirs, so that it is not used as it closes.
@@ -76,9 +78,12 @@ impl Egress {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or(443);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = tokio::net::lookup_host((bare, port))
+        let unresolved =
+            |why: &dyn std::fmt::Display| EgressError::Unresolved(format!("`{host}` cannot be resolved: {why}"));
+        let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((bare, port)))
             .await
-            .map_err(|error| EgressError::Unresolved(format!("`{host}` cannot be resolved: {error}")))?;
+            .map_err(|_| unresolved(&"no answer in time"))?
+            .map_err(|error| unresolved(&error))?;
         let mut targets: Vec<SocketAddr> =
             found.filter(|target| self.allow_private || is_public(target.ip())).collect();
         targets.sort_unstable();

@@ -116,7 +116,11 @@ impl Roster {
             return false;
         };
         left.cancelled().await;
-        self.seats().remove(consumer);
+        let mut seats = self.seats();
+        // Whoever waited longer must not take away the seat of a loop that was started since.
+        if seats.get(consumer).is_some_and(|seat| seat.left.is_cancelled()) {
+            seats.remove(consumer);
+        }
         true
     }
 

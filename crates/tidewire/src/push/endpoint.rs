@@ -31,8 +31,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(200);
 /// What an endpoint made of an event.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It took it. If the answer holds an event: its headers and body.
-    Taken(Option<(HeaderMap, Bytes)>),
+    /// It took it, and may have answered with an event.
+    Taken(Option<Box<Answer>>),
     /// It will never take this event.
     Refused {
         /// A stable code.
@@ -58,6 +58,15 @@ pub enum Outcome {
     },
     /// It is gone for good (410), and wants no event any more.
     Gone,
+}
+
+/// An answer that holds an event.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Outcome {
@@ -170,6 +179,10 @@ impl Endpoint {
         for (name, value) in &headers {
             request = request.header(name.as_ref(), value);
         }
+        if let Some(traceparent) = &event.traceparent {
+            // Where libraries for tracing look for it.
+            request = request.header("traceparent", traceparent);
+        }
         let request = request
             .header("webhook-signature", signatures(&self.subscription.secrets, now, &id, &body))
             .header("webhook-timestamp", now.timestamp())
@@ -208,7 +221,7 @@ impl Endpoint {
             return Outcome::Taken(None);
         }
         match bounded_body(answer, self.options.reply_bytes).await {
-            Ok(Some(body)) => Outcome::Taken(Some((headers, body))),
+            Ok(Some(body)) => Outcome::Taken(Some(Box::new(Answer { headers, body }))),
             Ok(None) => Outcome::Refused {
                 code: "push.reply_invalid",
                 reason: format!("the event in the answer takes more than {} bytes", self.options.reply_bytes),

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use chrono::TimeDelta;
-use http::HeaderMap;
 use tidewire_core::handler::{Consumer, Kind};
 use tidewire_core::saga::SagaRef;
 use tidewire_core::store::Selection;
@@ -15,7 +13,7 @@ use tidewire_core::{Context, Draft, Envelope, Handler, HandlerError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::endpoint::{Endpoint, Outcome, Pass};
+use super::endpoint::{Answer, Endpoint, Outcome, Pass};
 use super::subscription::{Choice, Start, Subscription, WantedError, is_among};
 use super::{Admission, PushOptions, Register};
 use crate::telemetry::metrics;
@@ -107,10 +105,11 @@ impl PushHandler {
     }
 
     /// Puts what the endpoint answered with into the context.
-    fn reply(&self, (headers, body): (HeaderMap, Bytes), event: &Envelope, cx: &mut Context<'_>) -> Result<(), String> {
+    fn reply(&self, answer: Answer, event: &Envelope, cx: &mut Context<'_>) -> Result<(), String> {
         let Some(reply) = &self.subscription.wanted.config.reply else {
             return Err("the answer holds an event, and the subscription has no `config.reply`".into());
         };
+        let Answer { headers, body } = answer;
         let admitted = self.admission.admit(&headers, body, event.key.as_str()).map_err(|error| error.to_string())?;
         let at = SagaRef::of(event);
         for envelope in admitted {
@@ -135,7 +134,7 @@ impl PushHandler {
         // Of the endpoint before this request: the failure that opens the circuit still counts.
         let in_doubt = self.endpoint.is_in_doubt();
         let outcome = match outcome {
-            Outcome::Taken(Some(answer)) => match self.reply(answer, event, cx) {
+            Outcome::Taken(Some(answer)) => match self.reply(*answer, event, cx) {
                 Ok(()) => Outcome::Taken(None),
                 Err(reason) => Outcome::Refused { code: "push.reply_invalid", reason },
             },

@@ -23,7 +23,7 @@ mod trial;
 
 pub use admission::{Admission, Refusal};
 pub use breaker::Circuit;
-pub use endpoint::{Endpoint, Outcome};
+pub use endpoint::{Answer, Endpoint, Outcome};
 pub use filter::Filter;
 pub use handler::PushHandler;
 pub use handshake::{HandshakeError, shake_hands};
