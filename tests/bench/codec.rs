@@ -162,11 +162,5 @@ fn measured(options: &Options) -> anyhow::Result<[Estimate; 5]> {
     let [ours, serde, sdk] = &seconds;
     let of = |upper: &[f64], lower: &[f64]| upper.iter().zip(lower).map(|(a, b)| a / b).collect::<Vec<f64>>();
     let estimate = |samples: &[f64]| Estimate::of(samples, options.seed).context("too few rounds");
-    Ok([
-        estimate(&of(ours, serde))?,
-        estimate(&of(sdk, ours))?,
-        estimate(ours)?,
-        estimate(serde)?,
-        estimate(sdk)?,
-    ])
+    Ok([estimate(&of(ours, serde))?, estimate(&of(sdk, ours))?, estimate(ours)?, estimate(serde)?, estimate(sdk)?])
 }
