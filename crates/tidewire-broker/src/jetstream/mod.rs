@@ -309,7 +309,8 @@ impl Broker for JetStreamBroker {
         let Some(publisher) = publisher else { return batch.iter().map(|_| Err(BrokerError::Closed)).collect() };
         let answers = publisher.publish(batch).await;
         if answers.iter().any(|answer| matches!(answer, Err(BrokerError::Unavailable(_)))) {
-            self.shared.mend().await;
+            // Whoever waits for the answers is not kept by a connection that is dead and not known to be.
+            let _ = tokio::time::timeout(MEND_EVERY, self.shared.mend()).await;
         }
         answers
     }

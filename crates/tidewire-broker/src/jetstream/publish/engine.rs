@@ -75,6 +75,8 @@ pub(super) struct Engine {
     pub(super) bytes: usize,
     /// Many that went as one: then nothing else is under way.
     pub(super) run: Option<Run>,
+    /// The most events of a run: fewer where the server is slow.
+    pub(super) run_limit: usize,
     /// Events to be sent one by one before a run is tried again: after one that failed, so that each gets its own
     /// answer.
     pub(super) careful: usize,
@@ -93,6 +95,7 @@ impl Engine {
         let free = (0..limits.window).rev().collect();
         Ok(Self {
             link,
+            run_limit: limits.window,
             limits,
             record,
             calls,

@@ -7,6 +7,7 @@
 //! The whole protocol is in the subject of the answer: `<inbox>.<run>.<flow>.fail.<number>.<operation>.$FI`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use async_nats::{Message, StatusCode};
 use serde::Deserialize;
@@ -26,6 +27,11 @@ const MIN_RUN: usize = 16;
 /// After so many events of a run the server says how far it is, which shows that it is alive.
 const FLOW: u16 = 64;
 
+/// A run that takes longer is followed by one of half as many events, a quick one by one of twice as many: nobody learns
+/// anything before its end, and a server that syncs every event takes milliseconds for each.
+const LONG: Duration = Duration::from_millis(50);
+const QUICK: Duration = Duration::from_millis(20);
+
 /// Operations of the protocol: the first of several, one in their midst, the last, which is answered.
 const START: u8 = 0;
 const APPEND: u8 = 1;
@@ -38,6 +44,7 @@ pub(super) struct Run {
     number: u32,
     /// In the order in which they were sent.
     events: Vec<(CallId, Item)>,
+    begun: Instant,
     /// When nothing was heard for too long.
     pub(super) overdue: Instant,
 }
@@ -80,7 +87,7 @@ impl Engine {
 
     /// Sends what waits as one run, as much as may be under way. Nothing else is under way.
     pub(super) async fn begin_run(&mut self) {
-        let mut events = self.next_run();
+        let (mut events, begun) = (self.next_run(), Instant::now());
         // While there is none nothing is ready.
         let Lane::Open(wire) = &self.lane else { return };
         let number = self.next_number;
@@ -111,7 +118,8 @@ impl Engine {
                 break;
             }
         }
-        self.run = Some(Run { number, events, overdue: Instant::now() + self.limits.ack_timeout });
+        let now = Instant::now();
+        self.run = Some(Run { number, events, begun, overdue: now + self.limits.ack_timeout });
         if let Some(why) = trouble {
             self.lose(&why);
         }
@@ -119,8 +127,8 @@ impl Engine {
 
     /// Takes what waits, of each key in its order.
     fn next_run(&mut self) -> Vec<(CallId, Item)> {
-        let mut events = Vec::with_capacity(self.limits.window.min(self.ready.len() + self.behind));
-        while events.len() < self.limits.window {
+        let mut events = Vec::with_capacity(self.run_limit.min(self.ready.len() + self.behind));
+        while events.len() < self.run_limit {
             let Some((_, item)) = self.ready.front() else { break };
             if self.bytes > 0 && self.bytes + item.size > MAX_BYTES_UNDER_WAY {
                 break;
@@ -172,6 +180,11 @@ impl Engine {
     fn end_run(&mut self, count: usize, seq: u64) {
         let Some(run) = self.run.take() else { return };
         self.bytes = 0;
+        match run.begun.elapsed() {
+            took if took > LONG => self.run_limit = (run.events.len() / 2).max(MIN_RUN),
+            took if took < QUICK => self.run_limit = (self.run_limit * 2).min(self.limits.window),
+            _ => {}
+        }
         let before = self.record.acknowledged(seq);
         // Others may store in between: then duplicates look like events that were stored, which they are, by others.
         let stored = usize::try_from(seq.saturating_sub(before)).unwrap_or(usize::MAX);
