@@ -74,8 +74,9 @@ pub(crate) fn schemas() -> Vec<RouteDoc> {
             "The types.",
             shape::object([("items", shape::list(line))]),
         ),
-        RouteDoc::get("/asyncapi.json", "asyncapi", "Every type and who reads it, as AsyncAPI.").answer(
+        RouteDoc::get("/asyncapi.json", "asyncapi", "Every type and who reads it, as AsyncAPI.").answer_as(
             200,
+            "application/vnd.aai.asyncapi+json;version=3.0.0",
             "AsyncAPI 3.",
             shape::map(shape::any()),
         ),
