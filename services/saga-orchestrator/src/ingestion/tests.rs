@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidewire::chrono::DateTime;
-use tidewire::saga::trial::Trial;
+use tidewire::saga::trial::{Recording, Trial};
 use tidewire::saga::{Definition, Input, SagaRef, Status, saga_id};
 use tidewire::{Event, EventType, ManualClock};
 
@@ -147,7 +147,7 @@ fn whatever_happens_a_document_ends_ingested_or_gone() {
         data
     };
     let tally = Trial::new(&definition, submitted(), data).run().unwrap_or_else(|defect| panic!("{defect}"));
-    assert!(tally.runs > 500 && tally.completed > 100 && tally.undone > 100 && tally.stuck > 0, "{tally:?}");
+    assert!(tally.runs > 500 && tally.completed > 40 && tally.undone > 500 && tally.stuck > 0, "{tally:?}");
 }
 
 #[test]
@@ -155,4 +155,92 @@ fn its_steps_are_those_of_the_release() {
     // Pinned to every instance in flight: another digest stalls them. Raise the definition instead, and keep this one.
     let definition = Definition::new(Ingestion::new(Policy::default())).unwrap();
     assert_eq!((Ingestion::DEFINITION, definition.fingerprint()), (1, "b4c969115592cd4c"));
+}
+
+/// Histories of every release, by file: what was decided then is decided now, to the byte.
+#[test]
+fn histories_of_every_release_are_decided_as_they_were() {
+    let mut found = 0;
+    for entry in std::fs::read_dir(histories()).unwrap() {
+        let path = entry.unwrap().path();
+        let recording: Recording = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((recording.saga.as_str(), recording.definition), (Ingestion::NAME, Ingestion::DEFINITION));
+        let definition = Definition::new(Ingestion::new(recorded_policy())).unwrap();
+        recording.replay(&definition).unwrap_or_else(|what| panic!("{}: {what}", path.display()));
+        found += 1;
+    }
+    assert!(found >= 4, "{found}");
+}
+
+#[test]
+fn a_history_that_is_decided_otherwise_is_noticed() {
+    let definition = Definition::new(Ingestion::new(recorded_policy())).unwrap();
+    let recording = record(&definition, "good");
+    recording.replay(&definition).unwrap();
+    let mut other = recording.clone();
+    other.turns[1].emitted[0].data["object"] = json!("elsewhere");
+    assert!(other.replay(&definition).unwrap_err().starts_with("turn 1"));
+    let mut other = recording.clone();
+    other.end["status"] = json!("undone");
+    assert!(other.replay(&definition).unwrap_err().contains("/status"));
+    let other = Recording { fingerprint: "00".into(), ..recording };
+    assert!(other.replay(&definition).unwrap_err().contains("other steps"));
+}
+
+/// Writes the histories of this definition that are not there yet. Those that are never change.
+#[test]
+#[ignore = "writes files"]
+fn write_the_histories() {
+    let definition = Definition::new(Ingestion::new(recorded_policy())).unwrap();
+    std::fs::create_dir_all(histories()).unwrap();
+    for name in ["good", "rejected", "late", "stuck"] {
+        let path = histories().join(format!("{}-{name}.json", Ingestion::DEFINITION));
+        if !path.exists() {
+            let recording = serde_json::to_string_pretty(&record(&definition, name)).unwrap();
+            std::fs::write(path, format!("{recording}\n")).unwrap();
+        }
+    }
+}
+
+fn histories() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("histories")
+}
+
+fn recorded_policy() -> Policy {
+    Policy { attempts: 2, undo_attempts: 2, ..Policy::default() }
+}
+
+/// Plays one of the histories: each input answers the last request, or lets the timer fire.
+fn record(definition: &Definition<Ingestion>, name: &str) -> Recording {
+    let failed = |ty: &'static str| Some((ty, json!({"code": "document.encrypted", "reason": "it is encrypted"})));
+    let undone = |ty: &'static str| Some((ty, json!({})));
+    let happened: Vec<_> = good().into_iter().map(Some).collect();
+    let inputs: Vec<Option<(&str, Value)>> = match name {
+        "good" => happened,
+        "rejected" => {
+            let end = [
+                failed("document.indexing.failed.v1"),
+                undone("document.deleted.v1"),
+                undone("document.extraction.undone.v1"),
+            ];
+            happened[..2].iter().cloned().chain(end).collect()
+        }
+        "late" => [vec![None], happened].concat(),
+        _ => vec![None, None, None, None],
+    };
+    let begun = definition.begin(&submitted(), DateTime::UNIX_EPOCH).unwrap().unwrap();
+    let (mut log, mut last, mut turns) = (begun.log, begun.drafts.last().cloned(), Vec::new());
+    for (n, input) in inputs.into_iter().enumerate() {
+        let at = match input {
+            None => log.due().unwrap(),
+            Some(_) => log.updated_at + tidewire::chrono::TimeDelta::seconds(1),
+        };
+        let event =
+            input.map(|(ty, data)| Envelope { id: format!("reply-{n}"), ..reply(last.as_ref().unwrap(), ty, data) });
+        let advanced = definition.advance(log, event.as_ref().map_or(Input::Wake, Input::Reply), at);
+        last = advanced.drafts.last().cloned().or(last);
+        log = advanced.log;
+        turns.push((at, event));
+    }
+    Recording::of(definition, &submitted(), &turns).unwrap()
 }

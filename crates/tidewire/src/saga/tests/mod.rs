@@ -6,6 +6,7 @@ mod nowhere;
 mod trial;
 mod trip;
 mod versions;
+mod zombie;
 
 use house::{Accident, House, handlers};
 use tidewire_core::Clock;

@@ -7,6 +7,9 @@
 //! within a second or two.
 
 mod model;
+mod recording;
+
+pub use recording::{Emitted, Recording, Turn};
 
 use std::fmt;
 
