@@ -136,15 +136,15 @@ impl Operator {
 
     async fn consumer_facts(&self, rows: &[ConsumerRow]) -> Result<Vec<ConsumerFacts>, OperateError> {
         let options = self.options();
-        let text = metrics::render();
+        let (text, readers) = (metrics::render(), self.readers().await?);
         let mut facts = Vec::with_capacity(rows.len());
         for row in rows {
-            let consumer = self.readers().await?.into_iter().find(|consumer| consumer.name == row.name);
+            let consumer = readers.iter().find(|consumer| consumer.name == row.name);
             let oldest = ParkedQuery { consumer: Some(row.name.clone()), limit: 1, ..Default::default() };
             let oldest = if row.parked > 0 { self.ports().store.parked(&oldest).await?.pop() } else { None };
             facts.push(ConsumerFacts {
-                timeout: consumer.as_ref().and_then(|c| c.timeout).unwrap_or(options.handler_timeout),
-                max_attempts: consumer.as_ref().and_then(|c| c.max_attempts).unwrap_or(options.max_attempts),
+                timeout: consumer.and_then(|c| c.timeout).unwrap_or(options.handler_timeout),
+                max_attempts: consumer.and_then(|c| c.max_attempts).unwrap_or(options.max_attempts),
                 backoff: options.backoff,
                 p99: p99(&text, &row.name),
                 parked_since: oldest.map(|oldest| oldest.since),
