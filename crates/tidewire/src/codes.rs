@@ -107,7 +107,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 36] = [
+    const COMMANDS: [&str; 39] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -118,6 +118,9 @@ mod tests {
         "explain",
         "events list",
         "events show",
+        "import",
+        "verify",
+        "projections list",
         "keys create",
         "keys list",
         "log info",

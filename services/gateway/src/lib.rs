@@ -9,6 +9,7 @@
 mod audit;
 pub mod auth;
 pub mod contracts;
+mod collections;
 mod docs;
 mod effects;
 pub mod events;

@@ -10,7 +10,7 @@ use tidewire::{Ports, Service};
 use tokio_util::sync::CancellationToken;
 
 use crate::contracts::Contracts;
-use crate::{audit, auth, docs, effects, events, operate, parked, replay, schemas, subscriptions};
+use crate::{audit, auth, collections, docs, effects, events, operate, parked, replay, schemas, subscriptions};
 
 /// How often old answers are cleared away: far more often than they come of age, so that each time is short.
 const UPKEEP: Duration = Duration::from_secs(600);
@@ -39,6 +39,7 @@ pub fn service_over(ports: &Ports, operator: Operator, contracts: Arc<Contracts>
         .routes(parked::routes(operator.clone(), contracts.clone()))
         .routes(effects::routes(operator.clone()))
         .routes(replay::routes(operator.replays()))
+        .routes(collections::routes(ports, operator.replays()))
         .routes(audit::routes(operator))
         .routes(schemas::routes(contracts))
         .routes(auth::routes(ports))
@@ -48,6 +49,7 @@ pub fn service_over(ports: &Ports, operator: Operator, contracts: Arc<Contracts>
         .documented(parked::docs())
         .documented(effects::docs())
         .documented(replay::docs())
+        .documented(collections::docs())
         .documented(docs::upkeep())
         .documented(docs::schemas())
         .documented(auth::docs())

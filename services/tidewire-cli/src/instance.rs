@@ -106,8 +106,9 @@ impl Instance {
 
 /// A surface that needs credentials which nobody has would look like a broken one.
 async fn somebody_can_come_in(ports: &Ports, config: &Config, roles: &[Role]) -> Result<(), Failure> {
-    let needs_keys =
-        roles.iter().any(|role| role.answers_operators()) && config.http.auth == HttpAuth::Required && config.http.jwks_url.is_empty();
+    let needs_keys = roles.iter().any(|role| role.answers_operators())
+        && config.http.auth == HttpAuth::Required
+        && config.http.jwks_url.is_empty();
     if !needs_keys || gateway::auth::any_key(ports.store.as_ref(), ports.clock.now()).await? {
         return Ok(());
     }

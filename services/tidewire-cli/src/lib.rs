@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod failure;
 mod instance;
+mod legacy;
 mod local;
 #[cfg(test)]
 mod openapi_tests;
@@ -127,6 +128,8 @@ async fn ask(session: &Session, command: &Command, output: &mut Output) -> Resul
         Command::Keys(keys) => command::keys::run(&client, keys, session.clock.as_ref(), output).await,
         Command::Subscriptions(subscriptions) => command::subscriptions::run(&client, subscriptions, output).await,
         Command::Log(log) => command::log::run(&client, log, output).await,
+        Command::Import(import) => command::import::run(&client, session, import, output).await,
+        Command::Verify(verify) => command::verify::run(&client, session, verify, output).await,
         Command::Replay(replay) => command::replay::run(&client, replay, output).await,
         Command::Projections(projections) => command::projections::run(&client, projections, output).await,
         other => Err(Failure::new(Exit::Usage, "command.usage", format!("{other:?} is not asked of an instance"))),

@@ -63,7 +63,8 @@ impl Local {
         health.started();
         // No limits of an edge: there is none.
         let options = Options { request_timeout: std::time::Duration::MAX, ..Options::of(&config.http, false) };
-        let routes = gateway::router(&ports, services.parts(&[Role::Gateway]), &health, &options, CancellationToken::new());
+        let routes =
+            gateway::router(&ports, services.parts(&[Role::Gateway]), &health, &options, CancellationToken::new());
         Ok(Self { routes, ports: Some(ports), _folder: folder })
     }
 

@@ -7,7 +7,7 @@ use gateway::{Contracts, Part};
 use tidewire::config::Config;
 use tidewire::operate::{Folded, Operator};
 use tidewire::push::{Keeper, PushOptions, Register};
-use tidewire::run::{consume_options, handlers_of};
+use tidewire::run::{consume_options, elsewhere_of, handlers_of};
 use tidewire::{Ports, Service};
 
 use crate::args::Role;
@@ -55,6 +55,7 @@ impl Services {
             .with_relays(relays)
             .with_folded(folded)
             .with_directory(Arc::new(register.clone()))
+            .with_elsewhere(elsewhere_of(&all))
             .with_domains(Arc::new(OtherDomains::new(config, ports.clock.clone())));
         all.push(gateway::service_over(ports, operator.clone(), contracts, register));
         all.push(console::service());

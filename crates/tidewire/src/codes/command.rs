@@ -105,4 +105,34 @@ pub(super) const TABLE: &[Explanation] = &[
         "The audit looked every event up in the log, on the broker and in the inbox of every consumer that reads its type, and did not find one everywhere. What was still on its way counts as well.",
         "`tidewire consumers list` shows who is behind; once nobody is, ask again with `tidewire log verify`. Parked events do not count. If something stays missing, keep the data directory as it is and please report it with the output of `tidewire log verify -o json`.",
     ),
+    e(
+        "import.mapping",
+        "the mapping file cannot be used",
+        "The file that says how rows of the old system become events has something in it that makes no sense, names a column that the rows do not have, or is no longer what it was when its import began.",
+        "The error names the place and what was expected. `tidewire import MAPPING --dry-run` reads every row and sends nothing; `tidewire import --help` shows a mapping.",
+    ),
+    e(
+        "import.source",
+        "the old system cannot be read",
+        "The database or file that the mapping names does not answer, refuses these credentials, or does not understand the query. Only reading was tried.",
+        "Try the same query with `psql` or `sqlite3`. TIDEWIRE_LEGACY_URL, or a file named by TIDEWIRE_LEGACY_URL_FILE, says where the old system is instead of the mapping. Run the import again: it goes on where it was.",
+    ),
+    e(
+        "import.refused",
+        "rows were refused",
+        "Some rows cannot become events: a column is not what the mapping says, or the event does not match its schema. Without --refused the first such row ended the import; every row before it is in the log.",
+        "Mend the row or the mapping and run the import again; rows that are in the log are recognised. With --refused FILE such rows are written there with their reasons, and the others go on.",
+    ),
+    e(
+        "verify.different",
+        "the old system and the projection differ",
+        "Some keys are on one side only, or have other values there. What is still on its way differs too: a row written a moment ago has not been everywhere yet.",
+        "`tidewire consumers list` shows who is behind; once nobody is, ask again with `tidewire verify MAPPING -o json`, which lists every key with both values. Rows that never came: `tidewire import MAPPING`.",
+    ),
+    e(
+        "projection.unknown_collection",
+        "no projection keeps a collection of this name",
+        "Only what projections keep can be read as rows; the detail lists the names. Other documents belong to the house.",
+        "`tidewire projections list -o wide` shows the projections; use one of the names in the detail.",
+    ),
 ];

@@ -14,7 +14,14 @@ use super::url::redact_url;
 use super::value::{Kind, Raw, Value, nearest};
 
 /// Ours, but not keys.
-const OTHER_VARIABLES: [&str; 4] = ["TIDEWIRE_CONFIG", "TIDEWIRE_TOKEN", "TIDEWIRE_TOKEN_FILE", "TIDEWIRE_URL"];
+const OTHER_VARIABLES: [&str; 6] = [
+    "TIDEWIRE_CONFIG",
+    "TIDEWIRE_LEGACY_URL",
+    "TIDEWIRE_LEGACY_URL_FILE",
+    "TIDEWIRE_TOKEN",
+    "TIDEWIRE_TOKEN_FILE",
+    "TIDEWIRE_URL",
+];
 /// Read by the test suite, the benchmarks, fault injection and the operators' commands.
 const OTHER_PREFIXES: [&str; 4] = ["TIDEWIRE_TEST_", "TIDEWIRE_BENCH_", "TIDEWIRE_FAIL", "TIDEWIRE_CLI_"];
 

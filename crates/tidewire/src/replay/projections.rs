@@ -45,6 +45,12 @@ pub struct RebuildRequest {
 }
 
 impl Replays {
+    /// The collections that projections keep: what may be shown of documents.
+    pub fn collections(&self) -> std::collections::BTreeSet<String> {
+        let consumers = self.handlers.iter().map(|(handler, _)| handler.consumer());
+        consumers.filter(|consumer| consumer.kind == Kind::Projection).flat_map(|consumer| consumer.keeps).collect()
+    }
+
     /// Every projection that can be rebuilt, in the order of names. Counts their rows, which takes a while for millions.
     pub async fn projections(&self) -> Result<Vec<ProjectionRow>, ReplayError> {
         let store = self.ports.store.as_ref();
@@ -72,6 +78,21 @@ impl Replays {
                 rows: count,
                 previous: record.previous,
                 rebuild: Seat::load(store, &seat).await?.0.taken,
+            });
+        }
+        for one in self.elsewhere.iter() {
+            let seat = Target::Projection { name: one.name().to_owned(), rollback: false, only_if_equal: false }.seat();
+            let seat = Seat::load(store, &seat).await?.0;
+            let head = store.head().await?;
+            rows.push(ProjectionRow {
+                name: one.name().to_owned(),
+                collections: Vec::new(),
+                generation: seat.done + 1,
+                position: head,
+                behind: 0,
+                rows: one.rows().await.map_err(|error| ReplayError::Invalid(error.to_string()))?,
+                previous: None,
+                rebuild: seat.taken,
             });
         }
         rows.sort_by(|a, b| a.name.cmp(&b.name));

@@ -2,6 +2,7 @@
 
 mod events;
 mod keys;
+mod migrate;
 mod operate;
 mod parked;
 mod replay;
@@ -12,6 +13,7 @@ mod subscriptions;
 
 pub use events::{Emit, Lint};
 pub use keys::{KeysCommand, NewKeyArgs};
+pub use migrate::{ImportArgs, VerifyArgs};
 pub use operate::{
     ConfigCommand, Consent, ConsumersCommand, EventFilter, EventsCommand, LogCommand, Reconcile, Retire,
 };
@@ -163,6 +165,10 @@ pub enum Command {
     /// Look at the log: its size, and whether everything in it has arrived.
     #[command(subcommand, after_long_help = "Example:\n  tidewire log verify")]
     Log(LogCommand),
+    /// Turn rows of an old system into events: resumable, and as often as one likes.
+    Import(ImportArgs),
+    /// Compare rows of an old system with a projection, key by key.
+    Verify(VerifyArgs),
     /// Look at the contracts: event types, their versions, and what a change would break.
     #[command(subcommand, after_long_help = "Example:\n  tidewire schemas check --against git:main")]
     Schemas(SchemasCommand),

@@ -74,7 +74,7 @@ impl Client {
             return Ok(Self { actor: user(session), ..Self::http(url, timeout, token(session)?.as_deref())? });
         }
         let config = session.config(&[])?;
-        let answers = |running: &RunFile| running.has_gateway() || !wire::is_shared(&config);
+        let answers = |running: &RunFile| running.answers_operators() || !wire::is_shared(&config);
         if let Some(running) = running(&config.data_dir).await.filter(answers) {
             return Ok(Self { actor: user(session), ..Self::http(&running.url, timeout, token(session)?.as_deref())? });
         }

@@ -8,6 +8,7 @@ pub mod effects;
 pub mod emit;
 pub mod events;
 pub mod explain;
+pub mod import;
 pub mod keys;
 pub mod lint;
 pub mod log;
@@ -21,6 +22,7 @@ pub mod schemas;
 pub mod shell;
 pub mod status;
 pub mod subscriptions;
+pub mod verify;
 mod why;
 
 use serde_json::Value;
