@@ -83,7 +83,16 @@ impl<A: Aggregate> Commands<A> {
         let _turn = turn.lock().await;
         let mut lost = 0;
         loop {
-            match self.attempt(key, command, &alongside).await {
+            let attempt = match lost {
+                // What is in memory is usually right, and where it is not the expected version says so.
+                0 => self.attempt_from_memory(key, command, &alongside).await,
+                _ => None,
+            };
+            let attempt = match attempt {
+                Some(attempt) => attempt,
+                None => self.attempt(key, command, &alongside).await,
+            };
+            match attempt {
                 Err(CommandError::Store(StoreError::Conflict(Conflict::Version { .. }))) if lost < MAX_CONFLICTS => {
                     lost += 1;
                     // Whoever lost starts later than whoever won; a little chance keeps the same one from losing again.
@@ -101,8 +110,39 @@ impl<A: Aggregate> Commands<A> {
         command: &A::Command,
         alongside: &(impl Fn(&[A::Event]) -> Vec<DocumentWrite> + Send + Sync),
     ) -> Result<Executed, CommandError<A::Error>> {
-        let (mut state, version) = self.load(key).await?;
+        let (state, version) = self.load(key).await?;
         let events = state.decide(command).map_err(CommandError::Refused)?;
+        self.carry_out(key, (state, version), events, alongside).await
+    }
+
+    /// As [`attempt`](Self::attempt), without looking whether the aggregate in memory is out of date; `None`, with it
+    /// still there, when that has to be known: to refuse the command, or to say that nothing needs to happen.
+    async fn attempt_from_memory(
+        &self,
+        key: &Key,
+        command: &A::Command,
+        alongside: &(impl Fn(&[A::Event]) -> Vec<DocumentWrite> + Send + Sync),
+    ) -> Option<Result<Executed, CommandError<A::Error>>> {
+        let (state, version) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(key)?;
+        match state.decide(command) {
+            Ok(events) if !events.is_empty() => {
+                Some(self.carry_out(key, (state, version), events, alongside).await)
+            }
+            _ => {
+                self.remember(key, state, version);
+                None
+            }
+        }
+    }
+
+    /// Commits what was decided on the aggregate at this version.
+    async fn carry_out(
+        &self,
+        key: &Key,
+        (mut state, version): (A, u64),
+        events: Vec<A::Event>,
+        alongside: &(impl Fn(&[A::Event]) -> Vec<DocumentWrite> + Send + Sync),
+    ) -> Result<Executed, CommandError<A::Error>> {
         let documents = alongside(&events);
         let mut envelopes = Vec::with_capacity(events.len());
         for event in &events {

@@ -288,7 +288,7 @@ impl ConsumeLoop {
         let keys: BTreeSet<&Key> = deliveries.iter().map(|(delivery, _)| &delivery.envelope.key).collect();
         let keys: Vec<Key> = keys.into_iter().cloned().collect();
         let store = &self.ports.store;
-        let found = || async { Ok((store.seen(name, &marks).await?, store.parked_keys(name, &keys).await?)) };
+        let found = || async { futures::try_join!(store.seen(name, &marks), store.parked_keys(name, &keys)) };
         self.through_outages(stop, found).await
     }
 
