@@ -46,9 +46,19 @@ impl Catalogue {
     pub fn read(&mut self, place: &str, text: &[u8]) -> Result<bool, CatalogueError> {
         let mut steps = place.rsplit('/');
         let (file, name) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
-        let version = file.strip_prefix('v').and_then(|file| file.strip_suffix(".json")).and_then(|n| n.parse().ok());
-        let (Some(version), false) = (version, name.is_empty()) else { return Ok(false) };
+        let version = file.strip_prefix('v').and_then(|file| file.strip_suffix(".json"));
+        let version = version.filter(|number| *number == "0" || !number.starts_with('0')).and_then(|n| n.parse().ok());
         let failed = |reason: String| CatalogueError { place: place.to_owned(), reason };
+        let numbered =
+            file.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()));
+        let (Some(version), false) = (version, name.is_empty()) else {
+            return match numbered {
+                true => {
+                    Err(failed("no version: files are called v1.json, v2.json and so on, up to v65535.json".into()))
+                }
+                false => Ok(false),
+            };
+        };
         let schema: Value = serde_json::from_slice(text).map_err(|error| failed(format!("not JSON: {error}")))?;
         if !schema.is_object() && !schema.is_boolean() {
             return Err(failed("not a JSON Schema: neither an object nor a boolean".into()));

@@ -1,6 +1,6 @@
 //! Event types of services in other languages: schema files, and no Rust type.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -9,8 +9,13 @@ use serde_json::Value;
 use tidewire::EventType;
 use tidewire::contract::{Catalogue, CatalogueError};
 
+use super::bounds;
+
 /// The most schemas taken from a folder: each is compiled at the start and kept in memory.
 const MAX_SCHEMAS: usize = 2_000;
+
+/// The largest program that a pattern may become, in bytes: `\\p{L}{1000}` is short and large.
+const MAX_PATTERN_PROGRAM: usize = 1 << 20;
 
 /// The dialect of every contract here.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -80,6 +85,7 @@ impl Foreign {
                 }
             }
         }
+        bad.extend(same_address(folder, &catalogue));
         if count > MAX_SCHEMAS {
             let why = format!("{count} schemas; at most {MAX_SCHEMAS} are taken");
             bad.push(BadSchema::new(folder.display().to_string(), "", why));
@@ -99,13 +105,34 @@ impl Foreign {
 
     /// Every version of every type.
     pub fn schemas(&self) -> impl Iterator<Item = (EventType, &Value)> {
-        let versions = |(name, versions): (&String, &'_ std::collections::BTreeMap<u16, Value>)| {
+        let versions = |(name, versions): (&String, &'_ BTreeMap<u16, Value>)| {
             let types = versions.keys().map(|version| format!("{name}.v{version}").parse::<EventType>());
             types.collect::<Vec<_>>()
         };
         let types: BTreeSet<EventType> = self.catalogue.types().iter().flat_map(versions).flatten().collect();
         types.into_iter().filter_map(|ty| Some((ty.clone(), self.catalogue.schema(ty.name(), ty.version())?)))
     }
+}
+
+/// The files that claim an address (`$id`) which another one, or a type of this build, has already.
+fn same_address(folder: &Path, catalogue: &Catalogue) -> Vec<BadSchema> {
+    let own =
+        events::catalogue().iter().filter_map(|entry| Some((entry.schema.get("$id")?.as_str()?, entry.ty.name())));
+    let mut taken: BTreeMap<&str, String> = own.map(|(id, name)| (id, name.to_owned())).collect();
+    let mut bad = Vec::new();
+    for (name, versions) in catalogue.types() {
+        for (version, schema) in versions {
+            let Some(id) = schema.get("$id").and_then(Value::as_str) else { continue };
+            match taken.get(id) {
+                Some(other) => {
+                    let file = folder.join(name).join(format!("v{version}.json")).display().to_string();
+                    bad.push(BadSchema::new(file, "/$id", format!("`{id}` is the address of `{other}`")));
+                }
+                None => drop(taken.insert(id, format!("{name}.v{version}"))),
+            }
+        }
+    }
+    bad
 }
 
 /// Whether it is a foreign type's; `false` for one of this build's own. An error says where in the schema, and what.
@@ -134,7 +161,8 @@ fn judged(name: &str, version: u16, schema: &Value) -> Result<bool, (String, Str
     }
     jsonschema::draft202012::meta::validate(schema)
         .map_err(|error| (error.instance_path().to_string(), error.to_string()))?;
-    compile(schema).map(|_| true).map_err(|(at, why)| (at, why))
+    bounds::check(schema)?;
+    compile(schema).map(|_| true)
 }
 
 /// The validator of a schema; where it has none, the place in the schema and the reason.
@@ -142,7 +170,9 @@ pub(super) fn compile(schema: &Value) -> Result<Validator, (String, String)> {
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
         // The linear regex engine: a pattern cannot be made to run for ever.
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(
+            PatternOptions::regex().size_limit(MAX_PATTERN_PROGRAM).dfa_size_limit(MAX_PATTERN_PROGRAM),
+        )
         .build(schema)
         .map_err(|error| (error.instance_path().to_string(), error.to_string()))
 }

@@ -1,6 +1,9 @@
 //! Every event type that is taken at the edge: those of this build, and those that are only schema files.
 
+mod bounds;
 mod foreign;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;
 

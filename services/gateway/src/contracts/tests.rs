@@ -60,7 +60,7 @@ fn every_file_that_is_wrong_is_named_with_the_place_in_it() {
         ("a.happened/v1.json", "[]", "", "not a JSON Schema"),
         ("a.happened/v1.json", r#"{ "properties": { "n": { "type": "numbre" } } }"#, "/properties/n/type", "numbre"),
         ("a.happened/v1.json", r#"{ "$schema": "http://json-schema.org/draft-07/schema#" }"#, "/$schema", "2020-12"),
-        ("a.happened/v1.json", elsewhere, "", "example.org"),
+        ("a.happened/v1.json", elsewhere, "/$ref", "example.org"),
         ("a.happened/v1.json", r#"{ "properties": { "n": { "pattern": "(" } } }"#, "/properties/n/pattern", ""),
         ("A Type/v1.json", "{}", "", "A Type"),
         ("user.followed/v1.json", "{}", "", "type of this build"),
