@@ -87,6 +87,8 @@ fn no_value_can_break_out_of_its_header() {
     assert!(http::encode_binary(&envelope).is_err() && nats::encode_binary(&envelope).is_err());
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 const GOOD: [(&str, &str); 4] = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/x"), ("ce-type", "a.b.v1")];
 
 fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a [u8])> {
@@ -102,7 +104,7 @@ fn names(parsed: &Parsed<'_>) -> Vec<Departure> {
 #[test]
 fn deviations_of_headers_are_named() {
     let body = Bytes::from_static(b"1");
-    let cases: &[(&[(&str, &str)], &[Departure], &[Departure])] = &[
+    let cases: &[(Headers<'_>, &[Departure], &[Departure])] = &[
         (&[("ce-subject", "two words")], &[Departure::NotPercentEncoded], &[Departure::NotPercentEncoded]),
         (&[("ce-subject", "\"x\"")], &[Departure::QuotedValue], &[Departure::QuotedValue]),
         (&[("CE-Subject", "x")], &[], &[Departure::UpperCaseName]),
@@ -136,7 +138,7 @@ fn json(headers: &[(&str, &str)]) -> String {
 #[test]
 fn what_is_no_event_is_refused_with_its_reason() {
     let body = Bytes::from_static(b"{}");
-    let cases: &[(&[(&str, &str)], &str, Option<&str>)] = &[
+    let cases: &[(Headers<'_>, &str, Option<&str>)] = &[
         (&[("ce-specversion", "0.3")], "invalid", Some("specversion")),
         (&[("ce-id", "")], "missing", Some("id")),
         (&[("ce-id", "%0d%0a")], "invalid", Some("id")),

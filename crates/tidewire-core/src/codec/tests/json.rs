@@ -111,7 +111,7 @@ fn a_survey_names_everything_with_its_place() {
         "{\"specversion\":\"1.0\",\n \"id\":\"\",\"source\":\"a b\",\"type\":\"t\",\n \"n\":[1], \"time\":\"soon\"}";
     let (parsed, faults) = json::survey(text.as_bytes()).unwrap();
     assert_eq!(parsed.get("type"), Some("t".into()));
-    let found: Vec<(Option<&str>, Option<(usize, usize)>)> = faults
+    let found: Vec<_> = faults
         .iter()
         .map(|fault| {
             let place = fault.place().map(|place| match place {
