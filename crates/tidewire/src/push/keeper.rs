@@ -58,7 +58,7 @@ impl Keeper {
         let mut kept: HashMap<String, Kept> = HashMap::new();
         let mut round = 0u32;
         while !stop.is_cancelled() {
-            if let Err(error) = self.round(&roster, &mut kept, &stop, round % TIDY_EVERY == 0).await {
+            if let Err(error) = self.round(&roster, &mut kept, &stop, round.is_multiple_of(TIDY_EVERY)).await {
                 tracing::warn!(code = error.code(), %error, "push subscriptions stay as they are until the store is back");
             }
             round = round.wrapping_add(1);

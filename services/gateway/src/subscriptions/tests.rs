@@ -104,6 +104,19 @@ async fn an_endpoint_must_agree_and_may_be_left_alone_by_nobody_but_its_own() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_repeated_makes_one_subscription() {
+    let house = house().await;
+    let wanted = json!({ "sink": endpoint("*", StatusCode::OK).await }).to_string();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "once")];
+    let first = house.post("/v1/subscriptions", &headers, &wanted).await;
+    let second = house.post("/v1/subscriptions", &headers, &wanted).await;
+    assert_eq!((first.status.as_u16(), second.status.as_u16()), (201, 201));
+    assert_eq!(first.json(), second.json(), "the secret, too");
+    let (_, listed) = ask(&house, "GET", "/v1/subscriptions", Value::Null).await;
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn private_addresses_are_refused_unless_allowed() {
     tidewire::install_tls();
     let house = House::with(Options::default(), |_| Router::new()).await;
