@@ -134,6 +134,7 @@ fn saga() -> Shape {
         ("updated", shape::time()),
         ("seconds", shape::decimal()),
     ]);
+    let parent = shape::object([("id", shape::uuid()), ("step", shape::text()), ("epoch", shape::count())]);
     summary()
         .member("revision", shape::count())
         .member("seconds", shape::decimal())
@@ -141,6 +142,7 @@ fn saga() -> Shape {
         .member("fingerprint", shape::text())
         .member("correlationid", shape::text())
         .member("cause", shape::text())
+        .member("parent?", parent)
         .member("epoch", shape::count())
         .member("state", shape::any())
         .member("steps", shape::list(step))

@@ -52,8 +52,21 @@ pub trait Saga: Send + Sync + 'static {
     /// What is emitted once every step happened.
     fn completed(&self, log: &SagaLog<Self::State>) -> Result<Vec<Draft>, SchemaError>;
 
-    /// What is emitted once everything is undone, because of `failure`.
+    /// What is emitted once everything is undone, because of `failure`. For a saga that is a step of another: the reply
+    /// that the step failed, or, when the code is [`UNDO_ASKED`](super::UNDO_ASKED), that it is undone.
     fn undone(&self, log: &SagaLog<Self::State>, failure: &Failure) -> Result<Vec<Draft>, SchemaError>;
+
+    /// The event by which another saga, of which this one is a step, asks for its undo; `None`, as by default: it is no
+    /// step of another.
+    fn undo_request(&self) -> Option<EventType> {
+        None
+    }
+
+    /// What is replied to a request for its undo when it never began; it never will then. As by default, nothing.
+    fn never_began(&self, request: &Envelope) -> Result<Vec<Draft>, SchemaError> {
+        let _ = request;
+        Ok(Vec::new())
+    }
 
     /// What is emitted when it goes neither forward nor back without a person. `step` is where it stands.
     fn stuck(&self, log: &SagaLog<Self::State>, step: &str, reason: &str) -> Result<Vec<Draft>, SchemaError>;
@@ -190,7 +203,8 @@ impl<G: Saga> Definition<G> {
     /// What an orchestrator reads: the starting event and every reply.
     pub fn types(&self) -> Vec<EventType> {
         let replies = self.steps.iter().flat_map(StepSpec::replies).cloned();
-        let types: BTreeSet<EventType> = std::iter::once(G::Start::TYPE).chain(replies).collect();
+        let own = std::iter::once(G::Start::TYPE).chain(self.saga.undo_request());
+        let types: BTreeSet<EventType> = own.chain(replies).collect();
         types.into_iter().collect()
     }
 }

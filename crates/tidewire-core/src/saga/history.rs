@@ -53,6 +53,10 @@ pub enum What {
     Skipped,
     /// A build of a newer definition took it over.
     TakenOver,
+    /// The saga of which it is a step asked for its undo.
+    UndoAsked,
+    /// How it ended was asked for once more, and told again.
+    ToldAgain,
 }
 
 /// One thing that happened.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::history::History;
-use super::reference::{Direction, Failure};
+use super::reference::{Direction, Failure, SagaRef};
 use super::stall::Stall;
 use crate::envelope::Envelope;
 use crate::key::Key;
@@ -187,6 +187,9 @@ pub struct SagaLog<S> {
     pub correlationid: String,
     /// The event that started it.
     pub cause: String,
+    /// The step of another saga that it is, if one started it: how it ends is that step's reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SagaRef>,
     /// Where it is.
     pub status: Status,
     /// Raised whenever it turns back or tries again what failed.
@@ -240,6 +243,7 @@ impl<S> SagaLog<S> {
             key: self.key,
             correlationid: self.correlationid,
             cause: self.cause,
+            parent: self.parent,
             status: self.status,
             epoch: self.epoch,
             failure: self.failure,

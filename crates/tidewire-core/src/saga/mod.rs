@@ -15,7 +15,7 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
-pub use advance::{Advanced, Asked, Awaited, Ignored, Input, Order, Outlook, Refused, TimerWish, Verb};
+pub use advance::{Advanced, Asked, Awaited, Ignored, Input, Order, Outlook, Refused, TimerWish, UNDO_ASKED, Verb};
 pub use definition::{Answers, Definition, InvalidDefinition, Saga};
 pub use log::{SagaLog, Status, StepLog, StepStatus};
 pub use plan::{Plan, Steps, Together};

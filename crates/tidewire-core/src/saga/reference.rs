@@ -21,6 +21,11 @@ pub fn saga_id(name: &str, event_id: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{name}\u{0}{event_id}").as_bytes())
 }
 
+/// The id of the saga `name` that the step of another saga starts: the same however often the step asks for it.
+pub(super) fn child_id(name: &str, parent: &SagaRef) -> Uuid {
+    saga_id(name, &format!("{}\u{0}{}", parent.id, parent.step))
+}
+
 /// Forward, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,13 +51,18 @@ pub(super) fn request_id(saga: Uuid, step: &str, direction: Direction, attempt: 
     Uuid::new_v5(&saga, format!("{step}\u{0}{}\u{0}{attempt}", direction.as_str()).as_bytes())
 }
 
+/// The id of what is replied when a saga is to be undone that never began.
+pub(super) fn never_id(saga: Uuid, request: &str, ordinal: usize) -> Uuid {
+    Uuid::new_v5(&saga, format!("never\u{0}{request}\u{0}{ordinal}").as_bytes())
+}
+
 /// The id of the `ordinal`-th event a saga emits about itself.
 pub(super) fn emitted_id(saga: Uuid, ordinal: u32) -> Uuid {
     Uuid::new_v5(&saga, format!("emit\u{0}{ordinal}").as_bytes())
 }
 
 /// What a request says about the saga it comes from, and a reply repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SagaRef {
     /// The saga.
     pub id: Uuid,

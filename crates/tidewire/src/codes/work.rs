@@ -76,6 +76,12 @@ pub(super) const TABLE: &[Explanation] = &[
         "`tidewire sagas show` prints every step, each try and its error, and which undo is missing. Correct the cause, then `tidewire sagas retry` asks again; `tidewire sagas done` counts as done what was finished by hand; `tidewire sagas skip`, `tidewire sagas compensate` and `tidewire sagas forward` change its course. Each shows with --dry-run what it would set off.",
     ),
     e(
+        "saga.undo_asked",
+        "a saga was undone because the saga of which it is a step asked for it",
+        "It is a step of another saga, which turned back, and so undid its steps in reverse, this one among them.",
+        "`tidewire sagas show` prints the saga it is a step of under `parent`; why that one turned back is told there.",
+    ),
+    e(
         "saga.cancelled",
         "a saga was cancelled",
         "A person turned it back before it was finished. What had happened is undone, in reverse.",

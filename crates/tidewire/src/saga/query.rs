@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidewire_core::saga::history::{Entry, What};
 use tidewire_core::saga::log::{Due, Then};
-use tidewire_core::saga::{Failure, SagaLog, Status, StepLog, StepStatus};
+use tidewire_core::saga::{Failure, SagaLog, SagaRef, Status, StepLog, StepStatus};
 use tidewire_core::store::DocumentQuery;
 use tidewire_core::{Key, Store, StoreError};
 use uuid::Uuid;
@@ -88,6 +88,9 @@ pub struct SagaView {
     pub correlationid: String,
     /// The event that started it.
     pub cause: String,
+    /// The step of another saga that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<SagaRef>,
     /// How often it turned back or tried again what failed, from 1.
     pub epoch: u32,
     /// Why it turned back.
@@ -341,6 +344,7 @@ impl SagaView {
             fingerprint: log.fingerprint,
             correlationid: log.correlationid,
             cause: log.cause,
+            parent: log.parent,
             epoch: log.epoch,
             failure: log.failure,
             stuck: log.stuck,

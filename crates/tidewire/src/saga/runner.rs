@@ -57,6 +57,16 @@ impl<G: Saga> Clone for SagaRunner<G> {
     }
 }
 
+/// The collection of children that were to be undone before they began; a document's id is the saga's.
+const WITHDRAWN: &str = "saga_withdrawn";
+
+/// A child that never begins.
+#[derive(Serialize, Deserialize)]
+struct Withdrawn {
+    /// Of the request for its undo: a start of this epoch or before is too late.
+    epoch: u32,
+}
+
 /// What is stored of any saga, whoever wrote it.
 #[derive(Deserialize)]
 struct Head {
@@ -107,10 +117,33 @@ impl<G: Saga> SagaRunner<G> {
         if let Some(raw) = load(id, cx).await? {
             return self.advance(raw, Input::Started(event), cx);
         }
+        // Of a child, the undo may have come first.
+        if let Some(at) = SagaRef::of(event)
+            && cx
+                .get::<Withdrawn>(WITHDRAWN, &id.to_string())
+                .await?
+                .is_some_and(|withdrawn| withdrawn.epoch >= at.epoch)
+        {
+            tracing::debug!(saga = %id, "its undo came before its start");
+            return Ok(());
+        }
         match self.definition.begin(event, cx.now())? {
             Some(begun) => keep(begun, None, cx),
             None => Ok(()),
         }
+    }
+
+    /// The saga of which `id` is a step wants it undone. One that never began never will.
+    async fn undo(&self, id: Uuid, request: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        if let Some(raw) = load(id, cx).await? {
+            return self.advance(raw, Input::Undo(request), cx);
+        }
+        let Some(at) = SagaRef::of(request) else { return Ok(()) };
+        let before: Option<Withdrawn> = cx.get(WITHDRAWN, &id.to_string()).await?;
+        let epoch = before.map_or(at.epoch, |before| before.epoch.max(at.epoch));
+        cx.put(WITHDRAWN, &id.to_string(), &Withdrawn { epoch })?;
+        self.definition.never_began(request)?.into_iter().for_each(|draft| cx.emit_draft(draft));
+        Ok(())
     }
 
     pub(super) fn advance(&self, raw: Value, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
@@ -148,7 +181,10 @@ impl<G: Saga> Handler for SagaRunner<G> {
     }
 
     async fn prepare(&self, events: &[&Envelope], cx: &mut Context<'_>) -> Result<(), HandlerError> {
-        let id = |event: &&Envelope| self.definition.id_for(event).or_else(|| SagaRef::of(event).map(|at| at.id));
+        let id = |event: &&Envelope| {
+            let own = self.definition.id_for(event).or_else(|| self.definition.undone_by(event));
+            own.or_else(|| SagaRef::of(event).map(|at| at.id))
+        };
         let ids: BTreeSet<String> = events.iter().filter_map(id).map(|id| id.to_string()).collect();
         cx.prefetch(COLLECTION, &ids.into_iter().collect::<Vec<_>>()).await
     }
@@ -156,6 +192,9 @@ impl<G: Saga> Handler for SagaRunner<G> {
     async fn handle(&self, event: &Envelope, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         if let Some(id) = self.definition.id_for(event) {
             return self.start(id, event, cx).await;
+        }
+        if let Some(id) = self.definition.undone_by(event) {
+            return self.undo(id, event, cx).await;
         }
         let Some(at) = SagaRef::of(event) else {
             tracing::debug!(event = event.id, ty = %event.ty, "a reply to no saga");
@@ -219,7 +258,8 @@ pub(super) fn keep<S: Serialize>(
 fn keep_stalled(raw: Value, reason: &str, input: Input<'_>, cx: &mut Context<'_>) -> Result<(), HandlerError> {
     let now = cx.now();
     let reply = match input {
-        Input::Reply(reply) => Some(reply),
+        // What asks a child to undo itself waits like a reply, and is taken in as what it is.
+        Input::Reply(event) | Input::Undo(event) => Some(event),
         _ => None,
     };
     let unreadable = |error: serde_json::Error| refused(StallError::Unreadable(error.to_string()));

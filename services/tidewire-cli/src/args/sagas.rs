@@ -45,11 +45,11 @@ pub enum SagasCommand {
         after_long_help = "Example:\n  tidewire sagas retry ID --dry-run\n  tidewire sagas retry ID --step index --yes --reason 'disk is free again'"
     )]
     Retry(OrderArgs),
-    /// Go on without the reply of a step, with its output supplied.
+    /// Go on without the reply of a step, with what it would have said supplied.
     #[command(
-        long_about = "Go on without the reply of a step. --output is what the reply would have said, so that the steps after it have \
+        long_about = "Go on without the reply of a step. --reply is what it would have said, so that the steps after it have \
                       what they need. Whether the step happened stays open: if the saga turns back later, it is undone like one that may have.",
-        after_long_help = "Example:\n  tidewire sagas skip ID --step enrich --dry-run\n  tidewire sagas skip ID --step extract --output @extracted.json --yes --reason 'extracted by hand'"
+        after_long_help = "Example:\n  tidewire sagas skip ID --step enrich --dry-run\n  tidewire sagas skip ID --step extract --reply @extracted.json --yes --reason 'extracted by hand'"
     )]
     Skip(ReplyArgs),
     /// Count a step as done by hand; where the saga goes back, count it as undone.
@@ -98,7 +98,7 @@ pub struct ReplyArgs {
     pub order: OrderArgs,
     /// What the reply would have said: the JSON of its data, or @FILE.
     #[arg(long, value_name = "JSON|@FILE")]
-    pub output: Option<String>,
+    pub reply: Option<String>,
 }
 
 /// `sagas start`.

@@ -162,7 +162,7 @@ mod tests {
             ("tidewire sagas show s1", &["locked", "extract", "turned_back"]),
             ("tidewire sagas cancel s1 --dry-run", &["would be stuck", "store, extract", "index", "revision 7"]),
             ("tidewire sagas compensate s1 --yes --reason why", &["stuck -> compensating"]),
-            ("tidewire sagas skip s1 --step x --output {} --yes --reason why", &["stuck -> compensating"]),
+            ("tidewire sagas skip s1 --step x --reply {} --yes --reason why", &["stuck -> compensating"]),
             ("tidewire sagas start x --data {} --yes", &["saga s2 starts"]),
             ("tidewire sagas signal s1 approve --data {} --yes --reason why", &["event e7"]),
             ("tidewire log info", &["sqlite", "4,096"]),
@@ -209,7 +209,7 @@ mod tests {
             ("tidewire log verify", Exit::Findings),
             ("tidewire sagas cancel s1 --yes", Exit::Usage),
             ("tidewire sagas cancel s1 --revision 6 --yes --reason why", Exit::Conflict),
-            ("tidewire sagas skip s1 --output nonsense --yes --reason why", Exit::Usage),
+            ("tidewire sagas skip s1 --reply nonsense --yes --reason why", Exit::Usage),
             ("tidewire log reconcile --since 2h --dry-run", Exit::Findings),
             ("tidewire events tail", Exit::Unavailable),
         ] {

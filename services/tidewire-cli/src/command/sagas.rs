@@ -104,7 +104,7 @@ pub async fn run(client: &Client, command: &SagasCommand, output: &mut Output) -
 }
 
 async fn decide_reply(client: &Client, verb: &str, reply: &ReplyArgs, output: &mut Output) -> Result<(), Failure> {
-    let supplied = reply.output.as_deref().map(json_of).transpose()?;
+    let supplied = reply.reply.as_deref().map(json_of).transpose()?;
     decide(client, verb, &reply.order, supplied, output).await
 }
 

@@ -13,7 +13,7 @@ use crate::saga::definition::{Definition, Saga};
 use crate::saga::history::{Entry, What};
 use crate::saga::log::{Due, SagaLog, Status, StepLog, StepStatus, Then};
 use crate::saga::reference::{Direction, Failure, SagaRef, emitted_id, request_id};
-use crate::saga::step::{StepKind, StepSpec};
+use crate::saga::step::StepKind;
 
 pub(super) struct Course<'a, G: Saga> {
     pub(super) definition: &'a Definition<G>,
@@ -46,7 +46,8 @@ impl<'a, G: Saga> Course<'a, G> {
 
     pub(super) fn take(&mut self, input: Input<'_>) {
         self.ignored = match input {
-            Input::Started(_) => Some(Ignored::StartedBefore),
+            Input::Started(start) => self.started_again(start).err(),
+            Input::Undo(request) => self.undo_asked(request).err(),
             Input::Reply(reply) => self.reply(reply).err(),
             Input::Wake => {
                 self.log.timer = None;
@@ -61,7 +62,7 @@ impl<'a, G: Saga> Course<'a, G> {
                 self.log.ignored = self.log.ignored.saturating_add(1);
                 let entry = Entry::new(self.now, What::Ignored).because(reason.as_str());
                 let entry = match input {
-                    Input::Reply(event) | Input::Started(event) => entry.event(&event.id),
+                    Input::Reply(event) | Input::Started(event) | Input::Undo(event) => entry.event(&event.id),
                     Input::Wake => entry,
                 };
                 self.log.history.push(entry);
@@ -183,25 +184,25 @@ impl<'a, G: Saga> Course<'a, G> {
 
     // ── the three ends ──────────────────────────────────────────────────────────────────────────────
 
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         self.log.status = Status::Completed;
         match self.definition.saga.completed(&self.log) {
             Ok(drafts) => {
                 self.log.history.push(Entry::new(self.now, What::Completed));
-                self.emit(drafts);
+                self.tell(drafts);
             }
             Err(error) => self.stick(self.log.steps.len().saturating_sub(1), unwritable(&error)),
         }
     }
 
-    fn finish_undone(&mut self) {
+    pub(super) fn finish_undone(&mut self) {
         let unknown = || Failure::new("saga.undone", "the saga was undone");
         let failure = self.log.failure.clone().unwrap_or_else(unknown);
         self.log.status = Status::Undone;
         match self.definition.saga.undone(&self.log, &failure) {
             Ok(drafts) => {
                 self.log.history.push(Entry::new(self.now, What::AllUndone));
-                self.emit(drafts);
+                self.tell(drafts);
             }
             Err(error) => self.stick(0, unwritable(&error)),
         }
@@ -285,7 +286,7 @@ impl<'a, G: Saga> Course<'a, G> {
         }
     }
 
-    fn emit(&mut self, drafts: Vec<Draft>) {
+    pub(super) fn emit(&mut self, drafts: Vec<Draft>) {
         for draft in drafts {
             let id = emitted_id(self.log.id, self.log.emitted);
             self.log.emitted = self.log.emitted.saturating_add(1);
@@ -297,116 +298,6 @@ impl<'a, G: Saga> Course<'a, G> {
         // Named here, because a timer is no cause whose flow could be inherited.
         let correlationid = Some(self.log.correlationid.clone());
         self.drafts.push(Draft { id: Some(id.to_string()), correlationid, ..draft });
-    }
-
-    // ── waiting ─────────────────────────────────────────────────────────────────────────────────────
-
-    fn wake(&mut self) -> Result<(), Ignored> {
-        if self.log.status.is_over() {
-            return Err(Ignored::Over);
-        }
-        let mut early = true;
-        for at in 0..self.log.steps.len() {
-            let Some(due) = self.log.steps[at].due.filter(|due| due.at <= self.now) else { continue };
-            early = false;
-            self.log.steps[at].due = None;
-            // A step of its group failed a moment ago: it is undone, not asked for again.
-            if self.log.heading() == Direction::Undo && self.direction(at) == Direction::Do {
-                continue;
-            }
-            match due.then {
-                Then::Retry => {
-                    self.next_epoch(at);
-                    self.send(at, self.direction(at));
-                }
-                Then::Deadline => self.deadline(at),
-            }
-        }
-        self.go_on();
-        if early { Err(Ignored::Early) } else { Ok(()) }
-    }
-
-    /// A request got no reply in time: it is repeated within its epoch, so that the participant knows it again.
-    fn deadline(&mut self, at: usize) {
-        let Some(spec) = self.definition.steps.get(at) else { return };
-        let direction = self.direction(at);
-        let entry = self.entry(What::DeadlinePassed, at, direction);
-        self.log.history.push(entry);
-        if spec.is_wait() {
-            let failure = Failure::new("saga.not_signalled", format!("nobody signalled `{}` in time", spec.name));
-            return self.refused(at, spec, failure);
-        }
-        if self.attempts_left(at, spec, direction) {
-            return self.send(at, direction);
-        }
-        let what = if direction == Direction::Do { "the step" } else { "the undo" };
-        let reason = format!("no reply to {} requests for {what} `{}`", self.attempts(at, direction), spec.name);
-        let failure = Failure::new("saga.step_timed_out", reason);
-        match (direction, spec.kind) {
-            (Direction::Do, StepKind::Compensatable) => {
-                self.fail(at, StepStatus::Unknown, &failure);
-                self.turn_back(at, failure);
-            }
-            (Direction::Do, StepKind::Pivot | StepKind::Retriable) => {
-                self.fail(at, StepStatus::Unknown, &failure);
-                self.stick(at, failure);
-            }
-            (Direction::Undo, _) => {
-                self.fail(at, StepStatus::UndoFailed, &failure);
-                self.stick(at, failure);
-            }
-        }
-    }
-
-    /// Tries again what failed, after a wait; or sticks when it was tried often enough.
-    pub(super) fn retry(&mut self, at: usize, spec: &StepSpec<G::State>, direction: Direction, failure: Failure) {
-        if !self.attempts_left(at, spec, direction) {
-            let last = if direction == Direction::Do { StepStatus::Failed } else { StepStatus::UndoFailed };
-            self.fail(at, last, &failure);
-            return self.stick(at, failure);
-        }
-        let status = self.log.steps[at].status;
-        self.fail(at, status, &failure);
-        // Jitter that is the same each time the same decision is taken.
-        let seed = request_id(self.log.id, spec.name, direction, self.attempts(at, direction)).as_u64_pair().0;
-        let wait = spec.policy.backoff.after(self.attempts(at, direction), seed);
-        self.log.steps[at].due = Some(Due { at: later(self.now, wait), then: Then::Retry });
-    }
-
-    /// What the saga waited for will not come, or is a no.
-    pub(super) fn refused(&mut self, at: usize, spec: &StepSpec<G::State>, failure: Failure) {
-        if spec.kind == StepKind::Retriable {
-            self.fail(at, StepStatus::Unknown, &failure);
-            return self.stick(at, failure);
-        }
-        self.fail(at, StepStatus::Failed, &failure);
-        self.turn_back(at, failure);
-    }
-
-    fn attempts(&self, at: usize, direction: Direction) -> u32 {
-        let step = &self.log.steps[at];
-        if direction == Direction::Do { step.attempts } else { step.undo_attempts }
-    }
-
-    fn attempts_left(&self, at: usize, spec: &StepSpec<G::State>, direction: Direction) -> bool {
-        let policy = &spec.policy;
-        let most = if direction == Direction::Do { policy.attempts } else { policy.undo_attempts };
-        let step = &self.log.steps[at];
-        let forgiven = if direction == Direction::Do { step.forgiven } else { step.undo_forgiven };
-        self.attempts(at, direction).saturating_sub(forgiven) < most
-    }
-
-    pub(super) fn direction(&self, at: usize) -> Direction {
-        match self.log.steps[at].status {
-            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => Direction::Undo,
-            StepStatus::Sent
-            | StepStatus::Waiting
-            | StepStatus::Ok
-            | StepStatus::Failed
-            | StepStatus::Unknown
-            | StepStatus::Skipped
-            | StepStatus::Again => Direction::Do,
-        }
     }
 
     // ── writing down ────────────────────────────────────────────────────────────────────────────────
@@ -445,6 +336,6 @@ fn unwritable(error: &SchemaError) -> Failure {
     Failure::new(error.code(), error.to_string())
 }
 
-fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
+pub(super) fn later(now: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -3,10 +3,12 @@
 //! Pure and total: every status takes every input, the same log and input give the same answer, and what means
 //! nothing is counted, never an error.
 
+mod child;
 mod course;
 mod order;
 mod outlook;
 mod reply;
+mod waiting;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -15,11 +17,12 @@ use uuid::Uuid;
 use super::definition::{Definition, Saga};
 use super::history::{Entry, History, What};
 use super::log::{SagaLog, Status};
-use super::reference::saga_id;
+use super::reference::{SagaRef, child_id, never_id, saga_id};
 use crate::draft::Draft;
 use crate::envelope::Envelope;
 use crate::event::{Event, SchemaError};
 
+pub use child::UNDO_ASKED;
 use course::Course;
 pub use order::{Order, Refused, Verb};
 pub use outlook::{Asked, Awaited, Outlook};
@@ -32,6 +35,8 @@ pub enum Input<'a> {
     Started(&'a Envelope),
     /// An event that may be a reply.
     Reply(&'a Envelope),
+    /// The saga of which it is a step asks for its undo.
+    Undo(&'a Envelope),
     /// The timer fired: look what is due.
     Wake,
 }
@@ -99,7 +104,26 @@ pub struct Advanced<S> {
 impl<G: Saga> Definition<G> {
     /// The id of the saga that `event` starts, if it is of the starting type.
     pub fn id_for(&self, event: &Envelope) -> Option<Uuid> {
-        (event.ty.name() == G::Start::TYPE.name()).then(|| saga_id(G::NAME, &event.id))
+        let starts = event.ty.name() == G::Start::TYPE.name();
+        starts.then(|| SagaRef::of(event).map_or_else(|| saga_id(G::NAME, &event.id), |at| child_id(G::NAME, &at)))
+    }
+
+    /// The id of the saga that `event` asks to undo, if it is such an event.
+    pub fn undone_by(&self, event: &Envelope) -> Option<Uuid> {
+        let asked = self.saga.undo_request().is_some_and(|ty| ty.name() == event.ty.name());
+        SagaRef::of(event).filter(|_| asked).map(|at| child_id(G::NAME, &at))
+    }
+
+    /// What an event that waited is to a saga that has begun.
+    fn input_of<'e>(&self, event: &'e Envelope) -> Input<'e> {
+        if self.undone_by(event).is_some() { Input::Undo(event) } else { Input::Reply(event) }
+    }
+
+    /// What is replied to the request for the undo of a saga that never began, each with a fixed id.
+    pub fn never_began(&self, request: &Envelope) -> Result<Vec<Draft>, SchemaError> {
+        let Some((at, id)) = SagaRef::of(request).zip(self.undone_by(request)) else { return Ok(Vec::new()) };
+        let drafts = self.saga.never_began(request)?.into_iter().enumerate();
+        Ok(drafts.map(|(n, draft)| at.stamp(draft.with_id(never_id(id, &request.id, n).to_string()))).collect())
     }
 
     /// Starts a saga, if `event` does start one.
@@ -109,13 +133,14 @@ impl<G: Saga> Definition<G> {
         let mut history = History::default();
         history.push(Entry::new(now, What::Started).event(&event.id));
         let log = SagaLog {
-            id: saga_id(G::NAME, &event.id),
+            id: self.id_for(event).unwrap_or_else(|| saga_id(G::NAME, &event.id)),
             saga: G::NAME.to_owned(),
             definition: G::DEFINITION,
             fingerprint: self.fingerprint().to_owned(),
             key: event.key.clone(),
             correlationid: event.correlationid.clone().unwrap_or_else(|| event.id.clone()),
             cause: event.id.clone(),
+            parent: SagaRef::of(event),
             status: Status::Running,
             epoch: 1,
             failure: None,
@@ -141,7 +166,7 @@ impl<G: Saga> Definition<G> {
     pub fn advance(&self, log: SagaLog<G::State>, input: Input<'_>, now: DateTime<Utc>) -> Advanced<G::State> {
         let mut course = Course::new(self, log, now);
         for waiting in course.log.unstall(now) {
-            course.take(Input::Reply(&waiting));
+            course.take(self.input_of(&waiting));
         }
         course.take(input);
         course.end()
@@ -157,7 +182,7 @@ impl<G: Saga> Definition<G> {
     ) -> Result<Advanced<G::State>, Refused> {
         let mut course = Course::new(self, log, now);
         for waiting in course.log.unstall(now) {
-            course.take(Input::Reply(&waiting));
+            course.take(self.input_of(&waiting));
         }
         course.order(order)?;
         Ok(course.end())

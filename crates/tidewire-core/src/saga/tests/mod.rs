@@ -1,6 +1,7 @@
 //! The reducer, as tables of what comes in and what goes out.
 
 mod always;
+mod child;
 mod orders;
 mod prefixes;
 mod random;

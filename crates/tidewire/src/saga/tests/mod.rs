@@ -1,5 +1,6 @@
 //! Sagas, participants and a real store, through every accident.
 
+mod child;
 mod desk;
 mod house;
 mod nowhere;
