@@ -13,7 +13,7 @@ use crate::consume::ConsumeOptions;
 use crate::effects::{Caller, EffectLoop, EffectOptions, HttpCaller, MailError, Mailer};
 use crate::gauges;
 use crate::ports::Ports;
-use crate::replay::Replays;
+use crate::replay::{Elsewhere, Replays};
 use crate::roster::Roster;
 use crate::service::Service;
 use crate::timers::TimerLoop;
@@ -73,6 +73,11 @@ pub fn handlers_of(services: &[Service]) -> Vec<(Arc<dyn Handler>, String)> {
     services.iter().flat_map(of).collect()
 }
 
+/// The projections of services that are not documents.
+pub fn elsewhere_of(services: &[Service]) -> Vec<Arc<dyn Elsewhere>> {
+    services.iter().flat_map(|service| service.elsewhere.clone()).collect()
+}
+
 /// The running loops of a process.
 pub struct Running {
     ports: Ports,
@@ -96,7 +101,8 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
     }
     let timers = roster.clone();
     supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(timers.clone()).run(stop));
-    let replays = Replays::new(ports, handlers_of(&services), roster.options().clone());
+    let replays = Replays::new(ports, handlers_of(&services), roster.options().clone())
+        .with_elsewhere(elsewhere_of(&services));
     supervise(&tasks, &stop, "replay".into(), move |stop| replays.clone().run(stop));
     if !options.callers.is_empty() {
         let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::RouteDoc;
 use crate::project::Projected;
+use crate::replay::Elsewhere;
 use crate::roster::Roster;
 
 /// What one service adds to a process: handlers, routes, and work in the background.
@@ -42,6 +43,8 @@ pub struct Service {
     pub name: &'static str,
     /// Its handlers, projections and sagas among them.
     pub handlers: Vec<Arc<dyn Handler>>,
+    /// Its projections that are not documents.
+    pub elsewhere: Vec<Arc<dyn Elsewhere>>,
     /// Its part of the HTTP surface.
     pub routes: Router,
     /// What these routes take and answer, for the OpenAPI document.
@@ -74,6 +77,7 @@ impl Service {
         Self {
             name,
             handlers: Vec::new(),
+            elsewhere: Vec::new(),
             routes: Router::new(),
             docs: Vec::new(),
             background: Vec::new(),
@@ -90,6 +94,12 @@ impl Service {
     /// With a projection.
     pub fn projection<P: Projection>(mut self, projection: P) -> Self {
         self.handlers.push(Arc::new(Projected::new(projection)));
+        self
+    }
+
+    /// With a projection that keeps its rows elsewhere than in documents.
+    pub fn elsewhere(mut self, one: Arc<dyn Elsewhere>) -> Self {
+        self.elsewhere.push(one);
         self
     }
 

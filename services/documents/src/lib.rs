@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod extract;
 pub mod index;
 mod listing;
+pub mod live;
 pub mod parts;
 mod rebuild;
 mod routes;

@@ -10,10 +10,11 @@ use tidewire::saga::Participant;
 use tidewire::{Ports, Service};
 
 use crate::extract::{ExtractorChild, ExtractorOptions};
-use crate::index::{Index, IndexError};
+use crate::index::IndexError;
 use crate::listing::Listing;
+use crate::live::{self, Live};
 use crate::parts::{Extraction, Indexing, Storage};
-use crate::rebuild::{self, Rebuild};
+use crate::rebuild::{self, Rebuild, Search};
 use crate::routes::{Desk, docs, routes};
 use crate::submit::sweep;
 use crate::tidy::Tidy;
@@ -47,9 +48,11 @@ pub fn service(ports: &Ports, config: &Config) -> Result<Service, DocumentsError
 /// The same with its index in this folder: an index is of one log.
 pub fn service_in(ports: &Ports, config: &Config, index: &Path) -> Result<Service, DocumentsError> {
     let objects = Objects::from_config(config)?;
-    let index = Arc::new(rebuild::open(index, ports.clock.as_ref())?);
-    let rebuild = Rebuild::new(ports.clone(), objects.clone(), index.clone());
-    let service = assembled(ports, config, objects, Some(index))?;
+    let opened = Arc::new(rebuild::open(&live::folder(index), ports.clock.as_ref())?);
+    let rebuild = Rebuild::new(ports.clone(), objects.clone(), opened.clone());
+    let live = Live::new(index, opened);
+    let search = Arc::new(Search { ports: ports.clone(), objects: objects.clone(), live: live.clone() });
+    let service = assembled(ports, config, objects, Some(live))?.elsewhere(search);
     Ok(service.background("documents.rebuild", move |stop| async move { rebuild.run(&stop).await }))
 }
 
@@ -63,7 +66,7 @@ fn assembled(
     ports: &Ports,
     config: &Config,
     objects: Objects,
-    index: Option<Arc<Index>>,
+    index: Option<Live>,
 ) -> Result<Service, DocumentsError> {
     let program = std::env::current_exe().map_err(DocumentsError::Program)?;
     let options = ExtractorOptions {

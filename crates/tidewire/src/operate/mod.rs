@@ -41,7 +41,7 @@ use crate::consume::{ConsumeLoop, ConsumeOptions, Paused, pauses};
 use crate::ports::Ports;
 use crate::reconcile::CompareError;
 use crate::relay::{Relay, RelayOptions};
-use crate::replay::{Domains, Replays};
+use crate::replay::{Domains, Elsewhere, Replays};
 use crate::roster::{Directory, Enrolled};
 
 /// The operators' view of a set of handlers on their ports.
@@ -51,6 +51,7 @@ pub struct Operator {
     handlers: Arc<Vec<Enrolled>>,
     directory: Option<Arc<dyn Directory>>,
     domains: Option<Arc<dyn Domains>>,
+    elsewhere: Arc<Vec<Arc<dyn Elsewhere>>>,
     options: ConsumeOptions,
     relays: Arc<Vec<RelayOptions>>,
     folded: Arc<Vec<Folded>>,
@@ -202,6 +203,7 @@ impl Operator {
             handlers,
             directory: None,
             domains: None,
+            elsewhere: Arc::default(),
             options,
             relays: Arc::new(relays),
             folded,
@@ -226,9 +228,16 @@ impl Operator {
         self
     }
 
+    /// With projections that are not documents, for replays.
+    pub fn with_elsewhere(mut self, elsewhere: Vec<Arc<dyn Elsewhere>>) -> Self {
+        self.elsewhere = Arc::new(elsewhere);
+        self
+    }
+
     /// The desk of replays, over the same handlers.
     pub fn replays(&self) -> Replays {
-        let replays = Replays::new(&self.ports, self.handlers.to_vec(), self.options.clone());
+        let replays = Replays::new(&self.ports, self.handlers.to_vec(), self.options.clone())
+            .with_elsewhere(self.elsewhere.to_vec());
         match &self.domains {
             Some(domains) => replays.with_domains(domains.clone()),
             None => replays,

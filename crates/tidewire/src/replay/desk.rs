@@ -8,6 +8,7 @@ use tidewire_core::{Commit, Committed, DocumentWrite, Envelope, Handler, Positio
 
 use super::differential::Recording;
 use super::domain::Domains;
+use super::elsewhere::Elsewhere;
 use super::error::ReplayError;
 use super::job::{self, JOBS, Job, PLANS, Seat, State};
 use super::plan::{Plan, Request, Target};
@@ -47,12 +48,13 @@ pub struct Replays {
     pub(super) handlers: Arc<Vec<Enrolled>>,
     pub(super) options: ConsumeOptions,
     pub(super) domains: Option<Arc<dyn Domains>>,
+    pub(super) elsewhere: Arc<Vec<Arc<dyn Elsewhere>>>,
 }
 
 impl Replays {
     /// Over `handlers`, each with the source its events are emitted as.
     pub fn new(ports: &Ports, handlers: Vec<Enrolled>, options: ConsumeOptions) -> Self {
-        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, domains: None }
+        Self { ports: ports.clone(), handlers: Arc::new(handlers), options, domains: None, elsewhere: Arc::default() }
     }
 
     /// With what opens the broker under other domains. Without it nothing is replayed there.
@@ -131,6 +133,7 @@ impl Replays {
             return Err(ReplayError::refused("replay.outdated", "the plan is of another log; make a new one"));
         }
         if let Some(name) = terms.target.handler()
+            && self.elsewhere(name).is_none()
             && reads(&self.consumer(name)?) != terms.reads
         {
             let reason = format!("`{name}` reads other types or versions than when the plan was made; make a new one");

@@ -18,6 +18,7 @@ mod desk;
 pub mod differential;
 mod domain;
 mod driver;
+mod elsewhere;
 mod error;
 mod generations;
 mod hand_on;
@@ -36,6 +37,7 @@ mod view;
 
 pub use desk::{Asked, Replays};
 pub use domain::Domains;
+pub use elsewhere::Elsewhere;
 pub use error::ReplayError;
 pub use generations::{Generations, MAX_STALE};
 pub use job::{Compared, Counts, Difference, Job, Phase, State, Trouble};

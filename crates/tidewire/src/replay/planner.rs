@@ -10,11 +10,12 @@ use tidewire_core::{Envelope, Key, Mark, Position, Recorded, Store, StoreError, 
 
 use super::desk::{Replays, reads, replayable};
 use super::driver::{handle, hands_of};
+use super::elsewhere::Elsewhere;
 use super::error::ReplayError;
 use super::job::Seat;
 use super::plan::{Plan, Report, Request, Target, Terms, Trial, span};
 use super::record::Record;
-use super::source::{Pages, bytes_of};
+use super::source::{Pages, Source, bytes_of};
 
 /// Events read at once while counting.
 const PAGE: usize = 5_000;
@@ -34,6 +35,11 @@ impl Replays {
     /// A plan for `request`; nothing is kept.
     pub(super) async fn draw(&self, request: &Request) -> Result<Plan, ReplayError> {
         let target = &request.target;
+        if let Target::Projection { name, rollback, .. } = target
+            && let Some(one) = self.elsewhere(name)
+        {
+            return self.draw_elsewhere(request, one.as_ref(), *rollback).await;
+        }
         let consumer = target.handler().map(|name| self.consumer(name)).transpose()?;
         self.check(request, consumer.as_ref())?;
         let names = consumer.as_ref().map(Consumer::names).unwrap_or_default();
@@ -54,6 +60,34 @@ impl Replays {
             rate: request.rate.filter(|rate| *rate > 0).or(gentle),
         };
         let report = self.report(&terms, consumer.as_ref()).await?;
+        Ok(Plan { hash: terms.hash(), terms, made: self.ports.clock.now(), report })
+    }
+
+    /// The rebuild of a projection that keeps its rows elsewhere: how, only it knows.
+    async fn draw_elsewhere(
+        &self,
+        request: &Request,
+        one: &dyn Elsewhere,
+        rollback: bool,
+    ) -> Result<Plan, ReplayError> {
+        self.check(request, None)?;
+        if rollback {
+            let reason = format!("`{}` keeps no generation that could be gone back to", one.name());
+            return Err(ReplayError::refused("replay.no_previous", reason));
+        }
+        let rows = one.rows().await.map_err(|error| ReplayError::Invalid(error.to_string()))?;
+        let store = self.ports.store.as_ref();
+        let (seat, _) = Seat::load(store, &request.target.seat()).await?;
+        let terms = Terms {
+            log_id: store.info().await?.log_id,
+            source: Source { until: store.head().await?, ..Source::default() },
+            target: request.target.clone(),
+            generation: seat.done + 1,
+            reads: Vec::new(),
+            with_effects: false,
+            rate: None,
+        };
+        let report = Report { events: rows, handlers: vec![one.name().to_owned()], ..Report::default() };
         Ok(Plan { hash: terms.hash(), terms, made: self.ports.clock.now(), report })
     }
 

@@ -51,6 +51,9 @@ fn trouble(code: &str, reason: impl Into<String>) -> Halt {
 impl Driver {
     /// The next bit of a rebuild.
     pub(super) async fn rebuild_step(&mut self, job: Job, expect: ExpectDocument) -> Result<bool, Halt> {
+        if let Some(one) = job.terms.target.handler().and_then(|name| self.desk.elsewhere(name)) {
+            return self.rebuild_elsewhere(one, job, expect).await;
+        }
         match job.phase {
             None => self.begin_generation(job, expect).await,
             Some(Phase::Building) => self.build(job, expect).await,

@@ -61,7 +61,7 @@ impl Runner {
         match target {
             Target::File => false,
             Target::Domain { .. } => self.desk.domains.is_some(),
-            target => target.handler().is_some_and(|name| self.desk.consumer(name).is_ok()),
+            target => target.handler().is_some_and(|name| self.desk.consumer(name).is_ok() || self.desk.elsewhere(name).is_some()),
         }
     }
 }
@@ -92,6 +92,7 @@ impl Replays {
     /// The same desk for replays to other domains alone, without any handler.
     pub fn without_handlers(mut self) -> Self {
         self.handlers = Default::default();
+        self.elsewhere = Default::default();
         self
     }
 

@@ -69,7 +69,7 @@ impl IndexError {
         matches!(self, Self::Storage { .. })
     }
 
-    pub(super) fn folder(dir: &Path, error: &std::io::Error) -> Self {
+    pub(crate) fn folder(dir: &Path, error: &std::io::Error) -> Self {
         Self::Folder { path: dir.to_owned(), reason: error.to_string() }
     }
 

@@ -4,6 +4,7 @@
 
 mod coverage;
 mod error;
+mod holdings;
 mod schema;
 mod search;
 mod words;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use coverage::Coverage;
 pub use error::IndexError;
+pub use holdings::{Holdings, differing};
 pub use search::{Hit, MAX_QUERY_CHARS, MAX_REACH, SearchRequest, SearchResults};
 
 use crate::extract::MAX_TEXT_BYTES;
@@ -163,6 +165,12 @@ impl Index {
         let shared = self.shared.clone();
         let result = tokio::task::spawn_blocking(move || shared.set_coverage(coverage)).await;
         result.unwrap_or_else(|error| Err(IndexError::Storage { reason: error.to_string() }))
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
     }
 
     /// Whether there was nothing in the folder when it was opened.

@@ -1,7 +1,5 @@
 //! Index: so that it can be found.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use events::{
     DocumentIndexed, DocumentIndexingFailed, DocumentIndexingRequested, DocumentUnindexed, DocumentUnindexingFailed,
@@ -13,7 +11,7 @@ use tidewire::{Context, Draft, HandlerError, SchemaError};
 
 use super::{index_error, objects_error};
 use crate::chunk::{ChunkOptions, split};
-use crate::index::Index;
+use crate::live::Live;
 use crate::view::{DocumentView, life};
 
 /// Puts a document into the full-text index.
@@ -21,14 +19,14 @@ pub struct Indexing {
     /// Where its text lies.
     pub objects: Objects,
     /// The index, where this process has it.
-    pub index: Option<Arc<Index>>,
+    pub index: Option<Live>,
 }
 
 impl Indexing {
     /// A run here was asked for by mistake; where the index is, it will do.
-    fn index(&self) -> Result<&Index, HandlerError> {
+    fn index(&self) -> Result<&Live, HandlerError> {
         let elsewhere = "the search index is in the process that runs the role documents (index.elsewhere)";
-        self.index.as_deref().ok_or_else(|| HandlerError::transient(elsewhere))
+        self.index.as_ref().ok_or_else(|| HandlerError::transient(elsewhere))
     }
 }
 

@@ -32,7 +32,7 @@ fn objects_error(error: ObjectsError) -> HandlerError {
     }
 }
 
-fn index_error(error: IndexError) -> HandlerError {
+pub(crate) fn index_error(error: IndexError) -> HandlerError {
     match error.is_transient() {
         true => HandlerError::transient(error),
         false => HandlerError::permanent(error.code(), error),

@@ -5,6 +5,7 @@
 //! its stream alone, so putting it twice is no harm; and the request to take it out is committed before
 //! anybody acts on it, so whoever looks at the stream *after* putting sees it, and takes out what came too late.
 
+mod anew;
 mod error;
 mod place;
 
@@ -21,6 +22,7 @@ use crate::index::{Coverage, Index, IndexError, IndexedDocument};
 use crate::listing::{LISTING, Listed, Listing};
 use crate::view::{DocumentView, Findable, life};
 
+pub use anew::Search;
 use error::RebuildError;
 use place::Place;
 
@@ -213,6 +215,14 @@ impl Rebuild {
             tracing::error!(code = error.code(), document = id, %error, "a document cannot be read, nor indexed");
             Ok(None)
         })
+    }
+
+    /// Puts one document again, if that is where it belongs.
+    async fn again(&self, id: &str) -> Result<(), RebuildError> {
+        match self.load(id).await? {
+            Some(document) => self.put(vec![document]).await,
+            None => Ok(()),
+        }
     }
 
     async fn put(&self, batch: Vec<IndexedDocument>) -> Result<(), RebuildError> {

@@ -339,3 +339,60 @@ async fn the_listing_is_waited_for() {
     tokio::time::timeout(DEADLINE, run).await.unwrap().unwrap();
     assert_eq!(house.found().await.len(), 1);
 }
+
+/// The projection of the service.
+fn search(house: &House) -> Arc<dyn tidewire::replay::Elsewhere> {
+    house.bench.service.elsewhere[0].clone()
+}
+
+#[tokio::test]
+async fn search_is_rebuilt_beside_the_live_index_and_takes_its_place() {
+    let mut house = House::new().await;
+    house.start().await;
+    house.rebuild().await;
+    house.ingest(&ids(BATCH + 8)).await;
+    house.reject("rejected").await;
+    let before = house.found().await;
+    let stop = CancellationToken::new();
+    let compared = search(&house).rebuild(true, &stop).await.unwrap();
+    assert_eq!((compared.rows, compared.differing), (BATCH as u64 + 8, 0), "{compared:?}");
+    assert_eq!(house.found().await, before);
+    assert!(house.dir.path().join("index~2").is_dir() && !house.index_dir().exists());
+    // What comes while the next one is built is in it, and the next start finds it.
+    let later: Vec<String> = (0..20).map(|n| format!("later{n:02}")).collect();
+    let (compared, ()) = tokio::join!(
+        async { search(&house).rebuild(false, &stop).await.unwrap() },
+        house.ingest(&later)
+    );
+    assert_eq!(compared.differing, 0, "{compared:?}");
+    let after = house.found().await;
+    assert_eq!(after.len(), BATCH + 8 + later.len());
+    house.start().await;
+    house.rebuild().await;
+    assert_eq!(house.found().await, after);
+}
+
+#[tokio::test]
+async fn a_live_index_that_lacks_something_is_told_from_the_rebuilt_one() {
+    let mut house = House::new().await;
+    house.start().await;
+    house.rebuild().await;
+    house.ingest(&ids(5)).await;
+    let before = house.found().await;
+    let by_hand = house.by_hand().await;
+    by_hand.index.remove("d03").await.unwrap();
+    drop(by_hand);
+    house.start().await;
+    assert_eq!(house.found().await.len(), 4);
+    let stop = CancellationToken::new();
+    let compared = search(&house).rebuild(true, &stop).await.unwrap();
+    assert_eq!((compared.differing, compared.first[0].id.as_str(), compared.first[0].what.as_str()), (1, "d03", "added"));
+    assert_eq!(house.found().await.len(), 4, "it was not swapped");
+    search(&house).rebuild(false, &stop).await.unwrap();
+    assert_eq!(house.found().await, before);
+    // Told to stop, it leaves nothing behind.
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    assert!(search(&house).rebuild(false, &stopped).await.unwrap_err().is_transient());
+    assert_eq!(house.found().await, before);
+}

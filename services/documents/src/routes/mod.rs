@@ -5,8 +5,6 @@ mod read;
 mod search;
 mod send;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -14,7 +12,7 @@ use tidewire::Ports;
 use tidewire::http::Problem;
 use tidewire::objects::Objects;
 
-use crate::index::Index;
+use crate::live::Live;
 
 pub use docs::docs;
 
@@ -23,7 +21,7 @@ pub use docs::docs;
 pub struct Desk {
     pub(crate) ports: Ports,
     pub(crate) objects: Objects,
-    pub(crate) index: Option<Arc<Index>>,
+    pub(crate) index: Option<Live>,
     pub(crate) document_limit: usize,
 }
 

@@ -39,7 +39,7 @@ pub async fn search(State(desk): State<Desk>, Query(parameters): Query<Parameter
         let detail = "the search index is in the process that runs the role documents; ask there";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "index.elsewhere", detail));
     };
-    let found = index.search(request).await.map_err(problem)?;
+    let found = index.index().await.search(request).await.map_err(problem)?;
     let hits: Vec<Value> = found
         .hits
         .into_iter()
