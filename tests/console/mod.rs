@@ -49,6 +49,7 @@ async fn every_page_shows_what_is_there() {
         { "page": "parked", "shows": ["Nothing is parked."] },
         { "page": "sagas?status=undone", "shows": [saga, "document.corrupt"] },
         { "page": format!("sagas/{saga}"), "shows": ["turned back", "What it knows", "extract"] },
+        { "page": "doctor", "shows": ["Each rule stands for a failure"] },
         { "page": "subscriptions", "shows": ["Nobody is sent anything."] },
         { "page": "replay", "shows": ["Nothing was ever replayed.", "social.followers", "Rebuild"] },
         { "page": "replay/plan?types=user.followed&kind=consumer&name=social.feed", "shows": ["Planning changes nothing"] },

@@ -2,6 +2,7 @@
 
 import { clock, h, link, nextClock, notice, put } from './dom.js';
 import { Refusal, forgetKey, get, hasKey } from './api.js';
+import * as doctor from './doctor.js';
 import * as overview from './overview.js';
 import * as events from './events.js';
 import * as consumers from './consumers.js';
@@ -13,7 +14,7 @@ import * as subscriptions from './subscriptions.js';
 
 const PAGES = [
   ['overview', 'Overview', overview], ['events', 'Events', events], ['consumers', 'Consumers', consumers],
-  ['parked', 'Parked', parked], ['sagas', 'Sagas', sagas], ['subscriptions', 'Push', subscriptions], ['replay', 'Replay', replay], ['schemas', 'Schemas', schemas],
+  ['parked', 'Parked', parked], ['sagas', 'Sagas', sagas], ['subscriptions', 'Push', subscriptions], ['replay', 'Replay', replay], ['schemas', 'Schemas', schemas], ['doctor', 'Doctor', doctor],
 ];
 const REFRESH = 2000;
 

@@ -28,7 +28,7 @@ macro_rules! assets {
 const ASSETS: &[(&str, &str, &str)] = assets! {
     "index.html": HTML, "style.css": STYLE, "app.js": SCRIPT, "api.js": SCRIPT, "act.js": SCRIPT, "dom.js": SCRIPT,
     "overview.js": SCRIPT, "events.js": SCRIPT, "consumers.js": SCRIPT, "parked.js": SCRIPT, "sagas.js": SCRIPT,
-    "schemas.js": SCRIPT, "replay.js": SCRIPT, "subscriptions.js": SCRIPT,
+    "schemas.js": SCRIPT, "doctor.js": SCRIPT, "replay.js": SCRIPT, "subscriptions.js": SCRIPT,
 };
 
 /// The console as a service: pages under `/console`. It handles no events and keeps nothing.
