@@ -45,11 +45,12 @@ pub(super) async fn accept(
         }
     };
     let ids: Vec<String> = envelopes.iter().map(|envelope| envelope.id.clone()).collect();
-    for _ in 0..MAX_RACES {
-        let fresh = events.fresh(&envelopes).await?;
+    for race in 0..=MAX_RACES {
+        // Mostly all are new, and the commit itself finds out if they are not: looking first would cost every event.
+        let fresh = if race == 0 { envelopes.clone() } else { events.fresh(&envelopes).await? };
         let answer = json!({ "ids": ids, "duplicates": envelopes.len() - fresh.len() });
         let documents = idempotency.record(StatusCode::ACCEPTED, &answer);
-        if let Some(position) = events.commit(&fresh, documents).await? {
+        if let Some(position) = events.commit(&fresh, documents, race > 0).await? {
             return Ok((StatusCode::ACCEPTED, [position_header(position)], Json(answer)).into_response());
         }
     }
@@ -130,8 +131,14 @@ impl Events {
         if same { Ok(()) } else { Err(id_conflict(&envelope.id)) }
     }
 
-    /// Writes events, their marks and `documents` in one commit. `None`: somebody took one of them meanwhile.
-    async fn commit(&self, fresh: &[Envelope], documents: Vec<DocumentWrite>) -> Result<Option<Position>, Problem> {
+    /// Writes events, their marks and `documents` in one commit. `None`: one of them was taken before; `looked` says
+    /// whether that was looked at already.
+    async fn commit(
+        &self,
+        fresh: &[Envelope],
+        documents: Vec<DocumentWrite>,
+        looked: bool,
+    ) -> Result<Option<Position>, Problem> {
         if fresh.is_empty() && documents.is_empty() {
             return Ok(Some(self.ports.store.head().await?));
         }
@@ -143,6 +150,7 @@ impl Events {
         let committed = match self.ports.store.commit(commit).await {
             Ok(Committed::Applied { last }) => last,
             Ok(Committed::Duplicate) => return Ok(None),
+            Err(StoreError::Conflict(Conflict::Event { .. })) if !looked => return Ok(None),
             Err(StoreError::Conflict(Conflict::Event { id })) => return Err(id_conflict(&id)),
             Err(error) => return Err(error.into()),
         };
