@@ -176,7 +176,7 @@ fn read_json(file: &Path) -> Result<Value, Failure> {
     };
     let text = text.map_err(|error| failed(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| {
-        Failure::new(Exit::Invalid, "http.invalid", format!("{}: no JSON: {error}", file.display()))
+        Failure::new(Exit::Invalid, "http.malformed_json", format!("{}: no JSON: {error}", file.display()))
     })
 }
 
