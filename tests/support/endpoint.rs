@@ -84,8 +84,7 @@ struct Shared {
 impl Endpoint {
     /// One that answers so.
     pub async fn start(answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        let shared =
-            Arc::new(Shared { answer: Box::new(answer), received: Mutex::default(), tries: Mutex::default() });
+        let shared = Arc::new(Shared { answer: Box::new(answer), received: Mutex::default(), tries: Mutex::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
         let agree = || async { [("webhook-allowed-origin", "*")] };
