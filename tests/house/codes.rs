@@ -16,7 +16,7 @@ const OTHER_NAMES: [&str; 21] = [
     "documents.listing",
     "documents.sweep",
     "documents.tidy",
-    "saga.{}",
+    "saga.{saga}",
     // Files.
     "broker.db",
     "broker.lock",
