@@ -175,13 +175,7 @@ impl RouteDoc {
     }
 
     /// Answers with a body of this media type.
-    pub fn answer_as(
-        mut self,
-        status: u16,
-        media_type: &'static str,
-        description: &'static str,
-        shape: Shape,
-    ) -> Self {
+    pub fn answer_as(mut self, status: u16, media_type: &'static str, description: &'static str, shape: Shape) -> Self {
         self.answers.push(Answer { status, description, body: Some((media_type, shape)), headers: Vec::new() });
         self
     }
