@@ -150,6 +150,8 @@ fn of_kafka(encoded: Result<kafka::Encoded, codec::CodecError>) -> (Value, Bytes
 struct Count {
     read: usize,
     written: usize,
+    /// A percent sign that was not encoded can be read in two ways.
+    ambiguous: usize,
     deviations: BTreeMap<&'static str, usize>,
 }
 
@@ -168,13 +170,14 @@ fn compare(library: Library, answers: &[Value]) {
             count.read += 1;
         } else {
             we_read(library, event, way, answer, &at, &mut count);
-            count.written += 1;
         }
     }
     println!(
-        "CloudEvents SDK for {}: {} events of ours read, {} of theirs read, all equal; deviations named in theirs: {:?}",
-        library.name, count.read, count.written, count.deviations
+        "CloudEvents SDK for {}: {} events of ours read, {} of theirs read, all equal; {} of theirs refused as ambiguous; deviations \
+         named in theirs: {:?}",
+        library.name, count.read, count.written, count.ambiguous, count.deviations
     );
+    assert_eq!(count.ambiguous, usize::from(library.is_deaf_to_percent));
 }
 
 fn they_read(library: Library, event: &Envelope, way: (&str, &str), answer: &Value, at: &str) {
@@ -192,18 +195,19 @@ fn they_read(library: Library, event: &Envelope, way: (&str, &str), answer: &Val
     assert_eq!(answer["data"], data(event), "{at}");
 }
 
-fn we_read(
-    library: Library,
-    event: &Envelope,
-    (binding, _): (&str, &str),
-    answer: &Value,
-    at: &str,
-    count: &mut Count,
-) {
+fn we_read(library: Library, event: &Envelope, way: (&str, &str), answer: &Value, at: &str, count: &mut Count) {
     let headers: BTreeMap<String, String> = serde_json::from_value(answer["headers"].clone()).expect("headers");
     let body = bytes(&answer["body"]);
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let parsed: Parsed<'_> = match binding {
+    let has_percent = event.subject.as_deref().is_some_and(|subject| subject.contains('%'));
+    if library.is_deaf_to_percent && way == ("http", "binary") && has_percent {
+        let error = http::decode_one(pairs, &body).expect_err("a bare percent sign");
+        assert_eq!(error.attribute(), Some("subject"), "{at}");
+        count.ambiguous += 1;
+        return;
+    }
+    count.written += 1;
+    let parsed: Parsed<'_> = match way.0 {
         "http" => http::decode_one(pairs, &body).unwrap_or_else(|error| panic!("{error}: {at}")).expect("an event"),
         _ => {
             let pairs = pairs.map(|(name, value)| (name, Some(value)));

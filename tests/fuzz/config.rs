@@ -20,7 +20,7 @@ fn check(input: &[u8]) -> bool {
         Err(error) => {
             assert!(!error.problems.is_empty() && !error.to_string().is_empty());
             for problem in &error.problems {
-                assert!(problem.code.starts_with("config."), "{problem:?}");
+                assert!(tidewire::codes::explain(problem.code).is_some(), "{problem:?}");
             }
             false
         }
