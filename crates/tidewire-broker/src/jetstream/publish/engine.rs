@@ -15,7 +15,7 @@ use super::super::api::{ApiError, EXCEEDS_MAXIMUM, PublishAck, Refusal};
 use super::super::link::Link;
 use super::super::subject;
 use super::lane::{Lane, Sign, Wire};
-use super::run::Run;
+use super::run::{MIN_RUN, Run};
 use super::{Answers, Call, Item, Limits, MAX_WAITING_CALLS, Record};
 
 /// Bytes of publishes that may be under way at once: what a slow network and the server must hold.
@@ -75,7 +75,7 @@ pub(super) struct Engine {
     pub(super) bytes: usize,
     /// Many that went as one: then nothing else is under way.
     pub(super) run: Option<Run>,
-    /// The most events of a run: fewer where the server is slow.
+    /// The most events of a run: few at first, and where the server is slow.
     pub(super) run_limit: usize,
     /// Events to be sent one by one before a run is tried again: after one that failed, so that each gets its own
     /// answer.
@@ -95,7 +95,7 @@ impl Engine {
         let free = (0..limits.window).rev().collect();
         Ok(Self {
             link,
-            run_limit: limits.window,
+            run_limit: MIN_RUN,
             limits,
             record,
             calls,

@@ -23,7 +23,7 @@ use super::lane::Lane;
 
 /// So many events must wait before they go as a run. Fewer go one by one, and each learns whether the server
 /// knew it; of a run it says only how many.
-const MIN_RUN: usize = 16;
+pub(super) const MIN_RUN: usize = 16;
 /// After so many events of a run the server says how far it is, which shows that it is alive.
 const FLOW: u16 = 64;
 
