@@ -58,7 +58,10 @@ pub async fn measure(options: &Options, place: &Place) -> Vec<Row> {
     for (id, batch, target) in [("B15a", 1, 0.35), ("B15b", gateway::BATCH, 0.5)] {
         if options.wants("b15") {
             let what = match batch {
-                1 => format!("events over HTTP, validated, {} connections; limit: hyper alone, which stores nothing", gateway::CONNECTIONS),
+                1 => format!(
+                    "events over HTTP, validated, {} connections; limit: hyper alone, which stores nothing",
+                    gateway::CONNECTIONS
+                ),
                 many => format!("batches of {many} events over HTTP, {} connections", gateway::CONNECTIONS),
             };
             let mut sides = Posting { place: place.clone(), timing, orders: orders.clone(), seed, batch };
@@ -66,12 +69,14 @@ pub async fn measure(options: &Options, place: &Place) -> Vec<Row> {
         }
     }
     if options.wants("b11") {
-        let what = format!("rebuild of a projection from {} events, a row per event", number(options.replayed() as f64));
+        let what =
+            format!("rebuild of a projection from {} events, a row per event", number(options.replayed() as f64));
         let (place, orders, events) = (place.clone(), orders.clone(), options.replayed());
         let mut sides = Rebuilding { place, orders, events, filled: None, rest: (0.0, 0.0) };
         let (mut row, _) = compare(rounds.min(REPLAYS), seed, aim("B11", what, 0.5), &mut sides).await;
         let (rest, held) = (number(sides.rest.0), number(sides.rest.1 * 1e3));
-        row.notes.push(format!("comparing, swapping and clearing took {rest} s more; live events were held for {held} ms"));
+        row.notes
+            .push(format!("comparing, swapping and clearing took {rest} s more; live events were held for {held} ms"));
         rows.push(row);
     }
     if options.wants("b20") {

@@ -9,7 +9,9 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidewire::operate::Actor;
-use tidewire::replay::{Asked, Domains, Generations, Job, Phase, Plan, RebuildRequest, Replays, Request, State, Target, Wanted};
+use tidewire::replay::{
+    Asked, Domains, Generations, Job, Phase, Plan, RebuildRequest, Replays, Request, State, Target, Wanted,
+};
 use tidewire::{Ports, Projection, Store};
 use tidewire_broker::{EmbeddedBroker, EmbeddedOptions};
 use tidewire_core::handler::{Consumer, Kind, Run};
@@ -218,8 +220,10 @@ fn copy(
     let rows = rows.min(4_000);
     let watch = Watch::start();
     loop {
-        let mut read = db.prepare_cached("select position, id, key, data from event where position > ? order by position limit ?")?;
-        let found = read.query_map([cursor, rows as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let mut read = db
+            .prepare_cached("select position, id, key, data from event where position > ? order by position limit ?")?;
+        let found =
+            read.query_map([cursor, rows as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let page: Vec<Raw> = found.collect::<Result<_, _>>()?;
         drop(read);
         let Some(last) = page.last() else { break };
@@ -239,7 +243,8 @@ struct Beside(TempDir);
 #[async_trait]
 impl Domains for Beside {
     async fn open(&self, name: &str) -> Result<Arc<dyn Broker>, BrokerError> {
-        let options = EmbeddedOptions { dir: self.0.path().join(name), max_bytes: 16 << 30, ..EmbeddedOptions::default() };
+        let options =
+            EmbeddedOptions { dir: self.0.path().join(name), max_bytes: 16 << 30, ..EmbeddedOptions::default() };
         let broker: Arc<dyn Broker> = EmbeddedBroker::open(options, Arc::new(SystemClock)).await?;
         Ok(broker)
     }

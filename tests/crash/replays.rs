@@ -47,10 +47,8 @@ async fn follow(instance: &Instance) {
 }
 
 async fn settled(instance: &Instance) {
-    eventually("everything is handled", || async {
-        (instance.get("/v1/audit").await["lost"] == 0).then_some(())
-    })
-    .await;
+    eventually("everything is handled", || async { (instance.get("/v1/audit").await["lost"] == 0).then_some(()) })
+        .await;
 }
 
 async fn notifications(instance: &Instance, user: &str) -> u64 {

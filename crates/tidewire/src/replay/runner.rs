@@ -61,7 +61,9 @@ impl Runner {
         match target {
             Target::File => false,
             Target::Domain { .. } => self.desk.domains.is_some(),
-            target => target.handler().is_some_and(|name| self.desk.consumer(name).is_ok() || self.desk.elsewhere(name).is_some()),
+            target => target
+                .handler()
+                .is_some_and(|name| self.desk.consumer(name).is_ok() || self.desk.elsewhere(name).is_some()),
         }
     }
 }
