@@ -1,15 +1,83 @@
 //! Effects as an operator looks at them, and those given up brought back to life.
 
-use tidewire_core::Commit;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use tidewire_core::effect::{EffectOutcome, EffectPhase, EffectQuery, EffectState, StoredEffect};
 use tidewire_core::store::Selection;
+use tidewire_core::{Call, Commit};
 
 use super::acted::{Acted, Actor};
-use super::why::EffectRow;
 use super::{OperateError, Operator};
 
 /// The most effects begun anew by one request.
 pub const MAX_RETRIED: usize = 500;
+
+/// An effect, as lists show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct EffectRow {
+    /// Its id, which is the idempotency key that goes with it.
+    pub id: String,
+    /// Who wants it.
+    pub consumer: String,
+    /// The event it follows from.
+    pub cause: String,
+    /// `mail` or `http`.
+    pub kind: &'static str,
+    /// Whom it goes to: an address, or a method and a URL without what comes after its path, which may be secret.
+    pub target: String,
+    /// `pending`, `done` or `failed`, which is given up.
+    pub state: &'static str,
+    /// When it is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<DateTime<Utc>>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<StoredEffect> for EffectRow {
+    fn from(stored: StoredEffect) -> Self {
+        let StoredEffect { effect, state, attempts, error } = stored;
+        let (word, due) = match state {
+            EffectState::Pending(due) => ("pending", Some(due)),
+            EffectState::Done => ("done", None),
+            EffectState::Failed => ("failed", None),
+        };
+        let target = target(&effect.call);
+        let kind = effect.call.kind();
+        Self {
+            id: effect.id,
+            consumer: effect.consumer,
+            cause: effect.cause,
+            kind,
+            target,
+            state: word,
+            due,
+            attempts,
+            error,
+        }
+    }
+}
+
+fn target(call: &Call) -> String {
+    match call {
+        Call::Mail { to, .. } => to.clone(),
+        Call::Http { method, url, .. } => {
+            let open = url.split(['?', '#']).next().unwrap_or_default();
+            // What stands before `@` is who is asking, and his password.
+            let (scheme, rest) = open.split_once("://").unwrap_or(("", open));
+            let host = rest.split('/').next().unwrap_or_default();
+            let rest = match host.rsplit_once('@') {
+                Some((secret, _)) => &rest[secret.len() + 1..],
+                None => rest,
+            };
+            format!("{method} {scheme}://{rest}")
+        }
+        _ => String::new(),
+    }
+}
 
 impl Operator {
     /// Effects, in the order of their ids.
@@ -55,5 +123,24 @@ impl Operator {
         };
         self.ports.store.commit(commit).await?;
         Ok(StoredEffect { effect, state, attempts: 0, error }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_not_shown() {
+        for (url, shown) in [
+            ("https://h.example/hook?token=canary", "POST https://h.example/hook"),
+            ("https://user:canary@h.example:8/a@b#canary", "POST https://h.example:8/a@b"),
+        ] {
+            let call =
+                Call::Http { method: "POST".into(), url: url.into(), headers: BTreeMap::new(), body: String::new() };
+            assert_eq!(target(&call), shown);
+        }
     }
 }

@@ -20,12 +20,12 @@ mod why;
 pub use acted::{Acted, Actor, OPERATOR_ACTED, TIDEWIRE_ACTOR};
 pub use amend::{Dropped, EDITED_FROM, Edited};
 pub use audit::{Audit, AuditedConsumer};
-pub use effects::MAX_RETRIED;
+pub use effects::{EffectRow, MAX_RETRIED};
 pub use parked::{ParkedGroup, ParkedGroups, ParkedSelection, Tried};
 pub(crate) use redrive::redrive_one;
 pub use redrive::{Redrive, RedriveReport, Redriven};
 pub use retire::{Folded, Hold, Retirement};
-pub use why::{EffectRow, Node, Outcome, SagaPart, Why, Word};
+pub use why::{Node, Outcome, SagaPart, Why, Word};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use tidewire_core::effect::{EffectQuery, EffectState, StoredEffect};
+use tidewire_core::effect::EffectQuery;
 use tidewire_core::handler::{Consumer, Kind};
 use tidewire_core::saga::{SagaRef, Status, saga_id};
 use tidewire_core::store::{Parked, ParkedQuery, Selection};
-use tidewire_core::{Call, Key, Mark, Position, Recorded, Store, StoreError};
+use tidewire_core::{Key, Mark, Position, Recorded, Store, StoreError};
 use uuid::Uuid;
 
 use super::acted::OPERATOR_ACTED;
+use super::effects::EffectRow;
 use super::{OperateError, Operator};
 use crate::saga::{SagaQuery, SagaView};
 
@@ -109,73 +110,6 @@ pub enum Word {
     Pending,
     /// None of its business: it began later, or the event had expired.
     Skipped,
-}
-
-/// An effect, as lists show it.
-#[derive(Clone, Debug, Serialize)]
-pub struct EffectRow {
-    /// Its id, which is the idempotency key that goes with it.
-    pub id: String,
-    /// Who wants it.
-    pub consumer: String,
-    /// The event it follows from.
-    pub cause: String,
-    /// `mail` or `http`.
-    pub kind: &'static str,
-    /// Whom it goes to: an address, or a method and a URL without what comes after its path, which may be secret.
-    pub target: String,
-    /// `pending`, `done` or `failed`, which is given up.
-    pub state: &'static str,
-    /// When it is tried next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub due: Option<DateTime<Utc>>,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// What went wrong last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-impl From<StoredEffect> for EffectRow {
-    fn from(stored: StoredEffect) -> Self {
-        let StoredEffect { effect, state, attempts, error } = stored;
-        let (word, due) = match state {
-            EffectState::Pending(due) => ("pending", Some(due)),
-            EffectState::Done => ("done", None),
-            EffectState::Failed => ("failed", None),
-        };
-        let target = target(&effect.call);
-        let kind = effect.call.kind();
-        Self {
-            id: effect.id,
-            consumer: effect.consumer,
-            cause: effect.cause,
-            kind,
-            target,
-            state: word,
-            due,
-            attempts,
-            error,
-        }
-    }
-}
-
-fn target(call: &Call) -> String {
-    match call {
-        Call::Mail { to, .. } => to.clone(),
-        Call::Http { method, url, .. } => {
-            let open = url.split(['?', '#']).next().unwrap_or_default();
-            // What stands before `@` is who is asking, and his password.
-            let (scheme, rest) = open.split_once("://").unwrap_or(("", open));
-            let host = rest.split('/').next().unwrap_or_default();
-            let rest = match host.rsplit_once('@') {
-                Some((secret, _)) => &rest[secret.len() + 1..],
-                None => rest,
-            };
-            format!("{method} {scheme}://{rest}")
-        }
-        _ => String::new(),
-    }
 }
 
 /// The part of a saga that an event is.
@@ -443,24 +377,5 @@ fn node(event: &Recorded, work: &mut Work) -> Node {
         saga: work.sagas.remove(&event.position),
         acted: acted(event),
         followed: Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn what_may_be_secret_in_a_url_is_not_shown() {
-        for (url, shown) in [
-            ("https://h.example/hook?token=canary", "POST https://h.example/hook"),
-            ("https://user:canary@h.example:8/a@b#canary", "POST https://h.example:8/a@b"),
-        ] {
-            let call =
-                Call::Http { method: "POST".into(), url: url.into(), headers: BTreeMap::new(), body: String::new() };
-            assert_eq!(target(&call), shown);
-        }
     }
 }
