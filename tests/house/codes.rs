@@ -34,6 +34,9 @@ const OTHER_NAMES: [&str; 21] = [
     "output.closed",
 ];
 
+/// What stands behind the dot in names of files.
+const FILE_ENDINGS: [&str; 3] = ["css", "html", "js"];
+
 /// What calls for a code right behind it.
 const CODE_FOLLOWS: [&str; 6] = ["code:", "code =", "code ==", "permanent(", "conflict(", "Failure::new("];
 /// Calls with a code among their first arguments.
@@ -44,7 +47,7 @@ fn is_code(text: &str) -> bool {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    text.split_once('.').is_some_and(|(area, what)| word(area) && word(what))
+    text.split_once('.').is_some_and(|(area, what)| word(area) && word(what) && !FILE_ENDINGS.contains(&what))
 }
 
 fn area(code: &str) -> &str {
