@@ -126,7 +126,9 @@ async fn it_enriches_documents(instance: &Instance) {
     let answer: Value = sent.expect("an answer").json().await.expect("JSON");
     let saga = answer["saga"].as_str().expect("a saga").to_owned();
     let saga = eventually("the saga has ended", || async {
-        let saga = instance.get(&format!("/v1/sagas/{saga}")).await;
+        // It begins a moment after the document was taken; until then there is none.
+        let (status, text) = ask(Method::GET, &format!("{}/v1/sagas/{saga}", instance.url), None).await;
+        let saga: Value = (status == 200).then(|| serde_json::from_str(&text).expect("JSON"))?;
         (saga["status"] == "completed").then_some(saga)
     })
     .await;
