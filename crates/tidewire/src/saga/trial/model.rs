@@ -190,7 +190,8 @@ impl<'a, G: Saga> Model<'a, G> {
         if self.dies_before() {
             return Ok(());
         }
-        if matches!(works, None if self.records.get(&at.step).is_some_and(|record| record.is_before(at.epoch)))
+        if works.is_none()
+            && self.records.get(&at.step).is_some_and(|record| record.is_before(at.epoch))
             && let Some(record) = self.records.remove(&at.step)
         {
             self.records.insert(at.step.clone(), record.repeated(answers.direction, at.epoch));
