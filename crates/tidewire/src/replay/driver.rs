@@ -46,6 +46,9 @@ impl From<StoreError> for Halt {
     }
 }
 
+/// A page that is read before it is asked for: after which position, how many events, and the reading of it.
+type Ahead = (Position, usize, JoinHandle<Result<Page, StoreError>>);
+
 /// One replay in the hands of this process.
 pub(super) struct Driver {
     pub desk: Replays,
@@ -60,7 +63,7 @@ pub(super) struct Driver {
     pub broker: Option<Arc<dyn Broker>>,
     limit: usize,
     tries: u32,
-    ahead: Option<(Position, usize, JoinHandle<Result<Page, StoreError>>)>,
+    ahead: Option<Ahead>,
     pub rebuild: rebuild::Memory,
 }
 
@@ -174,6 +177,14 @@ impl Driver {
         self.commit(Commit::default(), job, expect, Instant::now()).await
     }
 
+    /// Tells why it cannot go on, if that can be told: otherwise whoever takes it next finds out again.
+    async fn give_up(&mut self, trouble: Trouble) -> bool {
+        if self.fail(trouble).await.is_err() {
+            tracing::warn!(replay = self.id, "that it failed could not be written down");
+        }
+        false
+    }
+
     /// Commits `commit` together with how far the replay has come.
     pub async fn commit(
         &mut self,
@@ -224,9 +235,9 @@ impl Driver {
             }
             Halt::Store(error) => {
                 let trouble = Trouble { code: error.code().into(), reason: error.to_string(), event: None };
-                self.fail(trouble).await.is_ok() && false
+                self.give_up(trouble).await
             }
-            Halt::Trouble(trouble) => self.fail(trouble).await.is_ok() && false,
+            Halt::Trouble(trouble) => self.give_up(trouble).await,
         }
     }
 
