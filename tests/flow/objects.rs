@@ -40,7 +40,8 @@ impl Bucket {
             return None;
         }
         let python = tokio::task::spawn_blocking(|| Python::with("s3", REQUIREMENTS)).await.expect("no panic");
-        let python = python.unwrap_or_else(|missing| panic!("{missing}, or TIDEWIRE_TEST_WITHOUT=python to leave it out"));
+        let python =
+            python.unwrap_or_else(|missing| panic!("{missing}, or TIDEWIRE_TEST_WITHOUT=python to leave it out"));
         tidewire::install_tls();
         let port = free_port();
         let mut command = python.program("moto_server");
@@ -112,7 +113,17 @@ async fn documents_travel_the_whole_path_over_a_bucket() {
     let url = format!("s3://{BUCKET}/demo");
     let env = bucket.env(&url);
     let data = data.to_str().expect("UTF-8");
-    let args = ["demo", documents.to_str().expect("UTF-8"), "--exit", "-o", "json", "--data-dir", data, "--listen", "127.0.0.1:0"];
+    let args = [
+        "demo",
+        documents.to_str().expect("UTF-8"),
+        "--exit",
+        "-o",
+        "json",
+        "--data-dir",
+        data,
+        "--listen",
+        "127.0.0.1:0",
+    ];
     let finished = run_in(dir.path(), &args, &env).await;
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let report = finished.json();

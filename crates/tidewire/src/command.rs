@@ -125,9 +125,7 @@ impl<A: Aggregate> Commands<A> {
     ) -> Option<Result<Executed, CommandError<A::Error>>> {
         let (state, version) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(key)?;
         match state.decide(command) {
-            Ok(events) if !events.is_empty() => {
-                Some(self.carry_out(key, (state, version), events, alongside).await)
-            }
+            Ok(events) if !events.is_empty() => Some(self.carry_out(key, (state, version), events, alongside).await),
             _ => {
                 self.remember(key, state, version);
                 None

@@ -101,8 +101,8 @@ pub fn start(ports: &Ports, services: Vec<Service>, options: RunOptions) -> Runn
     }
     let timers = roster.clone();
     supervise(&tasks, &stop, "timers".into(), move |stop| TimerLoop::new(timers.clone()).run(stop));
-    let replays = Replays::new(ports, handlers_of(&services), roster.options().clone())
-        .with_elsewhere(elsewhere_of(&services));
+    let replays =
+        Replays::new(ports, handlers_of(&services), roster.options().clone()).with_elsewhere(elsewhere_of(&services));
     supervise(&tasks, &stop, "replay".into(), move |stop| replays.clone().run(stop));
     if !options.callers.is_empty() {
         let (effect_ports, callers, effects) = (ports.clone(), options.callers, options.effects);

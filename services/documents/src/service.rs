@@ -62,12 +62,7 @@ pub fn service_elsewhere(ports: &Ports, config: &Config) -> Result<Service, Docu
     assembled(ports, config, Objects::from_config(config)?, None)
 }
 
-fn assembled(
-    ports: &Ports,
-    config: &Config,
-    objects: Objects,
-    index: Option<Live>,
-) -> Result<Service, DocumentsError> {
+fn assembled(ports: &Ports, config: &Config, objects: Objects, index: Option<Live>) -> Result<Service, DocumentsError> {
     let program = std::env::current_exe().map_err(DocumentsError::Program)?;
     let options = ExtractorOptions {
         deadline: config.documents.extract_timeout,

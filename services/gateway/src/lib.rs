@@ -8,8 +8,8 @@
 
 mod audit;
 pub mod auth;
-pub mod contracts;
 mod collections;
+pub mod contracts;
 mod docs;
 mod effects;
 pub mod events;

@@ -47,7 +47,7 @@ fn judge(free: u64) -> Condition {
     let said = format!("{} MiB free", free >> 20);
     match free {
         ..LEAST_FREE => Condition::Down(said),
-        ..LITTLE_FREE => Condition::Degraded(said),
+        LEAST_FREE..LITTLE_FREE => Condition::Degraded(said),
         _ => Condition::Up(Some(said)),
     }
 }

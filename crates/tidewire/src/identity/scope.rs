@@ -31,16 +31,8 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Emit,
-        Self::Events,
-        Self::Write,
-        Self::Read,
-        Self::Observe,
-        Self::Operate,
-        Self::Keys,
-        Self::Subscribe,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Emit, Self::Events, Self::Write, Self::Read, Self::Observe, Self::Operate, Self::Keys, Self::Subscribe];
 
     /// Its name in a scope.
     pub fn name(self) -> &'static str {

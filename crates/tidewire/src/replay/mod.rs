@@ -8,7 +8,7 @@
 //! - Handlers run in [muted units](tidewire_core::Unit::muted) on a store that refuses commits: whatever they ask for
 //!   beyond documents is counted and dropped.
 //! - A projection is rebuilt into a new generation: other collections, which the names that services use are pointed at
-//!   in one commit ([`Generations`]), while nothing live is handled ([`Tenure`]'s lease).
+//!   in one commit ([`Generations`]), while nothing live is handled (under the projection's lease).
 //!
 //! What operators see of it is in `docs/replay.md`.
 

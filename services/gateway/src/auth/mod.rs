@@ -134,7 +134,7 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         Ok(Err(error)) => {
             return match guard.rates.take(request.extensions()) {
                 Ok(_) => refused(&error),
-                Err(too_often) => too_often,
+                Err(too_often) => *too_often,
             };
         }
         Err(error) => return Problem::from(error).into_response(),

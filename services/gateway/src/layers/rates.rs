@@ -74,7 +74,7 @@ impl Rates {
     }
 
     /// Takes one request off the share of whoever sent this one. `Err`: there was none left.
-    pub(crate) fn take(&self, extensions: &Extensions) -> Result<Option<Taken>, Response> {
+    pub(crate) fn take(&self, extensions: &Extensions) -> Result<Option<Taken>, Box<Response>> {
         let Some(shares) = &self.0 else { return Ok(None) };
         let Some(who) = who(extensions) else { return Ok(None) };
         let left = shares.take(&who, Instant::now());
@@ -88,7 +88,7 @@ impl Rates {
             1.0 / shares.each.as_secs_f64()
         );
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "http.rate_limited", detail);
-        Err(taken.told(problem.retry_after(up(left.wait)).into_response()))
+        Err(Box::new(taken.told(problem.retry_after(up(left.wait)).into_response())))
     }
 }
 
@@ -184,7 +184,7 @@ pub async fn rates(State(rates): State<Rates>, request: Request, next: Next) -> 
     match rates.take(request.extensions()) {
         Ok(None) => next.run(request).await,
         Ok(Some(taken)) => taken.told(next.run(request).await),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 

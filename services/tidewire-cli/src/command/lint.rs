@@ -249,7 +249,10 @@ mod tests {
 
     const GOOD: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"a.b.v1"}"#;
 
-    fn findings(text: &str, with_house: bool) -> (usize, Vec<(u64, String, String, Option<u64>)>) {
+    /// Which event, what sort of finding, where, and on which line.
+    type Found = (u64, String, String, Option<u64>);
+
+    fn findings(text: &str, with_house: bool) -> (usize, Vec<Found>) {
         let report = Report::of(text.as_bytes(), with_house);
         let one = |finding: &Value| {
             let word = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();

@@ -130,7 +130,7 @@ pub fn write(envelope: &Envelope) -> Result<Vec<u8>, CodecError> {
     Ok(write_unchecked(envelope))
 }
 
-/// [`write`] for an event of the log, which was checked when it came in.
+/// [`write()`] for an event of the log, which was checked when it came in.
 pub fn write_unchecked(envelope: &Envelope) -> Vec<u8> {
     write::write_readable(envelope)
 }
@@ -138,7 +138,7 @@ pub fn write_unchecked(envelope: &Envelope) -> Vec<u8> {
 /// Writes a batch.
 ///
 /// # Errors
-/// As [`write`], for the first event that breaks a rule.
+/// As [`write()`], for the first event that breaks a rule.
 pub fn write_batch(envelopes: &[Envelope]) -> Result<Vec<u8>, CodecError> {
     let mut out = vec![b'['];
     for (index, envelope) in envelopes.iter().enumerate() {
