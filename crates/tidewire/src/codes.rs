@@ -107,7 +107,7 @@ mod tests {
     }
 
     /// Commands that this release has. An explanation that names another one sends its reader into a usage error.
-    const COMMANDS: [&str; 39] = [
+    const COMMANDS: [&str; 50] = [
         "--version",
         "COMMAND --help",
         "config check",
@@ -115,12 +115,15 @@ mod tests {
         "consumers list",
         "consumers show",
         "demo",
-        "explain",
+        "doctor",
+        "effects list",
+        "effects retry",
+        "events lint",
         "events list",
         "events show",
+        "events why",
+        "explain",
         "import",
-        "verify",
-        "projections list",
         "keys create",
         "keys list",
         "log info",
@@ -130,6 +133,13 @@ mod tests {
         "parked list",
         "parked redrive",
         "parked show",
+        "projections list",
+        "projections rebuild",
+        "replay apply",
+        "replay list",
+        "replay plan",
+        "replay record",
+        "replay stop",
         "run gateway",
         "sagas compensate",
         "sagas done",
@@ -147,6 +157,7 @@ mod tests {
         "subscriptions update",
         "up --data-dir",
         "up --listen",
+        "verify",
     ];
 
     #[test]

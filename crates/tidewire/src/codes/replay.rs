@@ -37,7 +37,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "replay.outdated",
         "the plan is not of this build or this log",
         "Since the plan was made the handler began to read other types or versions, or the plan was made on another log. What it reported would no longer be what happens.",
-        "Make the plan again with `tidewire replay plan`.",
+        "Make the plan again with `tidewire replay plan`, read what it says now, and apply that one.",
     ),
     e(
         "replay.newer_version",
@@ -55,7 +55,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "replay.no_domains",
         "nothing here can publish under another domain",
         "The process that was asked runs no broker that could be opened under another domain.",
-        "Ask an instance with the role gateway.",
+        "Ask an instance with the role gateway, or run the command where no instance runs, on the backends themselves.",
     ),
     e(
         "replay.no_previous",
@@ -85,6 +85,6 @@ pub(super) const TABLE: &[Explanation] = &[
         "replay.stopped",
         "somebody stopped the replay",
         "It was stopped after the batch it was at. What was done is committed with the place reached.",
-        "`tidewire replay apply HASH` goes on where it stopped.",
+        "`tidewire replay apply HASH` goes on where it stopped; `tidewire replay list` shows how far it came.",
     ),
 ];

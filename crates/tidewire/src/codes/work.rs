@@ -43,7 +43,7 @@ pub(super) const TABLE: &[Explanation] = &[
         "parked.changed",
         "a parked event was dealt with by somebody else meanwhile",
         "Between the moment it was looked at and the change, the event was redriven, edited or dropped. Nothing was changed.",
-        "`tidewire parked list` shows what is parked now.",
+        "`tidewire parked list` shows what is parked now; `tidewire events why ID` shows what the other one did and why.",
     ),
     e(
         "parked.locked",

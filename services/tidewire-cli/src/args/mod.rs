@@ -228,18 +228,33 @@ mod tests {
         assert!(looked_at > 20, "{looked_at}");
     }
 
+    /// As a shell takes them apart, up to a pipe or a file.
+    fn shell_words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for letter in line.chars().chain([' ']) {
+            match (letter, quote) {
+                (letter, Some(open)) if letter == open => quote = None,
+                ('\'' | '"', None) => quote = Some(letter),
+                ('|' | '>', None) => break,
+                (' ', None) => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+                (letter, _) => word.push(letter),
+            }
+        }
+        words
+    }
+
     /// Examples that do not parse are worse than none.
     #[test]
     fn every_example_parses() {
         let mut parsed = 0;
-        let mut root = Cli::command();
+        // A wrapped example would be two halves.
+        let mut root = Cli::command().term_width(0);
         root.build();
         each(&mut root, "tidewire", &mut |path, command| {
             let help = command.render_long_help().to_string();
             for line in help.lines().filter_map(|line| line.strip_prefix("  tidewire ")) {
                 let line = line.split("    ").next().unwrap_or(line);
-                let words = line.split(['|', '>']).next().unwrap_or_default().split_whitespace();
-                let words = std::iter::once("tidewire").chain(words.map(|word| word.trim_matches('\'')));
+                let words = std::iter::once("tidewire".to_owned()).chain(shell_words(line));
                 if let Err(error) = Cli::try_parse_from(words) {
                     panic!("{path}: `tidewire {line}`: {error}");
                 }

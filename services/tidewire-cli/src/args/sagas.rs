@@ -30,7 +30,7 @@ pub enum SagasCommand {
     #[command(
         long_about = "Start a saga with the data of the event that starts it. The same --token starts one saga, however often \
                       the command is repeated.",
-        after_long_help = "Example:\n  tidewire sagas start document-ingestion --data @submitted.json --token import-17 --yes --reason import"
+        after_long_help = "Example:\n  tidewire sagas start document-ingestion --data @submitted.json --token import-17 --yes"
     )]
     Start(StartArgs),
     /// Give a waiting step what it waits for.
