@@ -82,8 +82,8 @@ struct Shared {
     coverage: Mutex<Coverage>,
     /// Whether its files were examined because of an error.
     examined: AtomicBool,
-    /// Held, never read: its lock ends with the process, however that ends.
-    _lock: File,
+    /// Held, never read: its lock ends with the process, however that ends; or once this and the writer are gone.
+    lock: Arc<File>,
 }
 
 /// The index as the engine sees it.
@@ -125,7 +125,7 @@ impl Index {
             flushes: AtomicU64::new(0),
             coverage: Mutex::new(coverage),
             examined: AtomicBool::new(false),
-            _lock: lock,
+            lock: Arc::new(lock),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -266,9 +266,15 @@ impl Index {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         // Weak: an index that nobody holds any more ends its writer.
         let writer = Writer::new(Arc::downgrade(&self.shared));
+        // The writer outlives the index by a moment, and its engine has the folder until then: who opened it again in that
+        // moment would have no writer.
+        let lock = self.shared.lock.clone();
         std::thread::Builder::new()
             .name("index-writer".to_owned())
-            .spawn(move || writer.run(receiver))
+            .spawn(move || {
+                writer.run(receiver);
+                drop(lock);
+            })
             .map_err(|error| IndexError::Storage { reason: error.to_string() })?;
         *queue = Some(sender.clone());
         Ok(sender)
