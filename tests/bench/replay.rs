@@ -12,7 +12,7 @@ use tidewire::operate::Actor;
 use tidewire::replay::{
     Asked, Domains, Generations, Job, Phase, Plan, RebuildRequest, Replays, Request, State, Target, Wanted,
 };
-use tidewire::{Ports, Projection, Store};
+use tidewire::{Ports, Store};
 use tidewire_broker::{EmbeddedBroker, EmbeddedOptions};
 use tidewire_core::handler::{Consumer, Kind, Run};
 use tidewire_core::store::DocumentQuery;
