@@ -1,6 +1,6 @@
 //! Connections that are cancelled, cut or killed under the store.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use futures::future::join_all;
 use servers::Proxy;
@@ -39,29 +39,32 @@ async fn a_cancelled_begin_loses_nothing() {
 async fn connections_that_are_killed_lose_nothing_and_write_nothing_twice() {
     const WRITERS: usize = 8;
     const EACH: usize = 60;
+    /// However fast the writers are, so many connections are killed under them.
+    const KILLED: i64 = 10;
+    const MOST: usize = 100_000;
     let Some(server) = server().await else { return };
     let url = server.database().await;
     let stores = [open(&url).await, open(&url).await];
     let done = Arc::new(AtomicBool::new(false));
+    let killed = Arc::new(AtomicI64::new(0));
     let killer = {
-        let (url, done) = (url.clone(), done.clone());
+        let (url, done, killed) = (url.clone(), done.clone(), killed.clone());
         tokio::spawn(async move {
             let mut connection = connect(&url).await;
-            let mut killed = 0;
             while !done.load(Ordering::Relaxed) {
                 let text = "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity \
                             where application_name = 'tidewire' and datname = current_database() \
                             order by random() limit 2) k";
-                killed += number(&mut connection, text).await;
+                killed.fetch_add(number(&mut connection, text).await, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(40)).await;
             }
-            killed
         })
     };
     let writers = (0..WRITERS).map(|writer| {
-        let store = stores[writer % 2].clone();
+        let (store, killed) = (stores[writer % 2].clone(), killed.clone());
         tokio::spawn(async move {
-            for n in 0..EACH {
+            let mut n = 0;
+            while n < EACH || (killed.load(Ordering::Relaxed) <= KILLED && n < MOST) {
                 let event = event(&format!("k/{}", n % 5));
                 // Tried until it is in the log: what was said not to be written is not, or the log refuses it.
                 loop {
@@ -71,19 +74,23 @@ async fn connections_that_are_killed_lose_nothing_and_write_nothing_twice() {
                         other => panic!("{other:?}"),
                     }
                 }
+                n += 1;
             }
+            n
         })
     });
+    let mut written = 0;
     for writer in join_all(writers.collect::<Vec<_>>()).await {
-        writer.unwrap();
+        written += writer.unwrap();
     }
     done.store(true, Ordering::Relaxed);
-    let killed = killer.await.unwrap();
-    assert!(killed > 10, "only {killed} connections were killed");
+    killer.await.unwrap();
+    let killed = killed.load(Ordering::Relaxed);
+    assert!(killed > KILLED, "only {killed} connections were killed");
     let store = open(&url).await;
-    until("everything has a position", || async { store.head().await.unwrap().0 == (WRITERS * EACH) as u64 }).await;
+    until("everything has a position", || async { store.head().await.unwrap().0 == written as u64 }).await;
     let log = read_all(&store).await;
-    assert_eq!(log.len(), WRITERS * EACH);
+    assert_eq!(log.len(), written);
     check_order(&log);
 }
 
